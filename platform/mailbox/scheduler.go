@@ -1,0 +1,181 @@
+package mailbox
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"cairn/platform/clock"
+)
+
+// Scheduler drives all owners of a test on the goroutine that calls Run, in an order that only the seed decides, on a
+// virtual clock. It is not safe for concurrent use: the test, the owners and the spawned work all run on one goroutine.
+type Scheduler struct {
+	clock *clock.Virtual
+	rand  *rand.Rand
+	tasks []*scheduled
+	works []work
+	// Trace, when set, is told of each step before it is taken.
+	Trace func(line string)
+	steps int
+}
+
+type work struct {
+	name string
+	run  func()
+	then func()
+	at   time.Duration
+}
+
+// NewScheduler returns a scheduler whose every choice follows from seed.
+func NewScheduler(seed uint64, c *clock.Virtual) *Scheduler {
+	return &Scheduler{clock: c, rand: rand.New(rand.NewPCG(seed, 0x6361_6972_6e))}
+}
+
+// Clock is the virtual clock.
+func (s *Scheduler) Clock() clock.Clock { return s.clock }
+
+// Rand is the scheduler's source of choices, for tests that want their faults from the same seed.
+func (s *Scheduler) Rand() *rand.Rand { return s.rand }
+
+// Spawn queues the work; it runs, whole, at a moment that the seed chooses within a few virtual milliseconds.
+func (s *Scheduler) Spawn(name string, run func(), then func()) {
+	delay := time.Duration(s.rand.Int64N(int64(3 * time.Millisecond)))
+	s.works = append(s.works, work{name: name, run: run, then: then, at: s.clock.Now().Mono + delay})
+}
+
+func (s *Scheduler) drive(t task) driver {
+	d := &scheduled{s: s, task: t}
+	s.tasks = append(s.tasks, d)
+	return d
+}
+
+// scheduled is one owner under the scheduler.
+type scheduled struct {
+	s        *Scheduler
+	task     task
+	runnable bool
+	wake     time.Duration
+	done     bool
+}
+
+func (d *scheduled) wakeUp()     { d.runnable = true }
+func (d *scheduled) waits() bool { return false }
+
+// join steps this owner alone until it is done: closing is an orderly act of the test, not a race.
+func (d *scheduled) join() {
+	for range 1 << 20 {
+		if d.done {
+			return
+		}
+		d.s.stepTask(d)
+	}
+	panic(fmt.Sprintf("mailbox: %s does not finish after Close", d.task.name()))
+}
+
+// Step takes one step: a runnable owner or a due work, chosen by the seed. When nothing can run it moves the clock to
+// the next wake-up or work. It reports false when nothing is left to wait for.
+func (s *Scheduler) Step() bool {
+	now := s.clock.Now().Mono
+	ready := make([]int, 0, len(s.tasks)+len(s.works))
+	next := time.Duration(0)
+	later := func(at time.Duration) {
+		if next == 0 || at < next {
+			next = at
+		}
+	}
+	for i, d := range s.tasks {
+		switch {
+		case d.done:
+		case d.runnable || d.wake != 0 && d.wake <= now:
+			ready = append(ready, i)
+		case d.wake != 0:
+			later(d.wake)
+		}
+	}
+	for i, w := range s.works {
+		if w.at <= now {
+			ready = append(ready, len(s.tasks)+i)
+		} else {
+			later(w.at)
+		}
+	}
+	if len(ready) == 0 {
+		if next == 0 {
+			return false
+		}
+		s.clock.Advance(next - now)
+		return true
+	}
+	s.steps++
+	pick := ready[s.rand.IntN(len(ready))]
+	if pick < len(s.tasks) {
+		s.stepTask(s.tasks[pick])
+		return true
+	}
+	s.runWork(pick - len(s.tasks))
+	return true
+}
+
+func (s *Scheduler) stepTask(d *scheduled) {
+	d.runnable = false
+	if s.Trace != nil {
+		s.Trace(fmt.Sprintf("%d %v step %s", s.steps, s.clock.Now().Mono, d.task.name()))
+	}
+	more, wake, done := d.task.step(s.clock.Now())
+	d.wake, d.done = wake, done
+	if more {
+		d.runnable = true
+	}
+	if done {
+		s.forget(d)
+	}
+}
+
+func (s *Scheduler) forget(d *scheduled) {
+	for i, t := range s.tasks {
+		if t == d {
+			s.tasks = append(s.tasks[:i], s.tasks[i+1:]...)
+			return
+		}
+	}
+}
+
+func (s *Scheduler) runWork(i int) {
+	w := s.works[i]
+	s.works = append(s.works[:i], s.works[i+1:]...)
+	if s.Trace != nil {
+		s.Trace(fmt.Sprintf("%d %v work %s", s.steps, s.clock.Now().Mono, w.name))
+	}
+	w.run()
+	if w.then != nil {
+		w.then()
+	}
+}
+
+// RunUntil steps until cond holds or the virtual time limit has passed, and reports whether cond held.
+func (s *Scheduler) RunUntil(limit time.Duration, cond func() bool) bool {
+	end := s.clock.Now().Mono + limit
+	for !cond() {
+		if s.clock.Now().Mono > end {
+			return false
+		}
+		if !s.Step() {
+			return cond()
+		}
+	}
+	return true
+}
+
+// RunFor steps until d of virtual time has passed. Time passes even when nothing is left to do.
+func (s *Scheduler) RunFor(d time.Duration) {
+	end := s.clock.Now().Mono + d
+	for s.clock.Now().Mono < end {
+		if !s.Step() {
+			break
+		}
+	}
+	if left := end - s.clock.Now().Mono; left > 0 {
+		s.clock.Advance(left)
+	}
+}

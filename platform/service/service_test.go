@@ -1,0 +1,45 @@
+package service
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestNotifyReachesTheManagersSocket(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", name)
+	if err := Notify("READY=1"); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 64)
+	_ = l.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, err := l.Read(b)
+	if err != nil || string(b[:n]) != "READY=1" {
+		t.Fatalf("%q %v", b[:n], err)
+	}
+	t.Setenv("NOTIFY_SOCKET", "")
+	if err := Notify("READY=1"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheFirstSignalAsksToStop(t *testing.T) {
+	ctx := StopContext(context.Background())
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the signal was not seen")
+	}
+}

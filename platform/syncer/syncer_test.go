@@ -1,0 +1,150 @@
+package syncer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+)
+
+// file counts what was written and what a flush made durable.
+type file struct {
+	name             string
+	written, flushed int
+	flushes          int
+	err              error
+	trace            *[]string
+}
+
+func (f *file) Flush() error {
+	f.flushes++
+	*f.trace = append(*f.trace, f.name)
+	if f.err != nil {
+		return f.err
+	}
+	f.flushed = f.written
+	return nil
+}
+
+func scheduler(seed uint64) *mailbox.Scheduler {
+	return mailbox.NewScheduler(seed, clock.NewVirtual(time.Unix(1, 0)))
+}
+
+func TestManySubmissionsShareOneFlush(t *testing.T) {
+	s := scheduler(1)
+	var trace []string
+	f := &file{name: "f", trace: &trace}
+	sy := New(s, Config{Name: "d"})
+	answered := 0
+	for range 64 {
+		f.written++
+		sy.Submit(Log, f, func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			answered++
+		})
+	}
+	if !s.RunUntil(time.Second, func() bool { return answered == 64 }) {
+		t.Fatalf("%d of 64 answered", answered)
+	}
+	if f.flushes != 1 {
+		t.Fatalf("64 submissions took %d flushes, want 1", f.flushes)
+	}
+	sy.Close()
+}
+
+// Every answer must come after a flush that began after the submission, whatever the order of steps.
+func TestAnswerCoversWhatWasWrittenBefore(t *testing.T) {
+	for seed := range uint64(200) {
+		s := scheduler(seed)
+		var trace []string
+		files := []*file{{name: "a", trace: &trace}, {name: "b", trace: &trace}, {name: "c", trace: &trace}}
+		sy := New(s, Config{Name: "d", ParallelMax: 2})
+		open := 0
+		for range 100 {
+			f := files[s.Rand().IntN(len(files))]
+			f.written++
+			want := f.written
+			open++
+			sy.Submit(Class(s.Rand().IntN(int(classes))), f, func(error) {
+				open--
+				if f.flushed < want {
+					t.Errorf("seed %d: %s answered at %d, flushed %d", seed, f.name, want, f.flushed)
+				}
+			})
+			for range s.Rand().IntN(4) {
+				s.Step()
+			}
+		}
+		if !s.RunUntil(time.Minute, func() bool { return open == 0 }) {
+			t.Fatalf("seed %d: %d never answered", seed, open)
+		}
+		sy.Close()
+	}
+}
+
+func TestRaftGoesFirstInARoundOfItsOwn(t *testing.T) {
+	s := scheduler(3)
+	var trace []string
+	sy := New(s, Config{Name: "d"})
+	left := 3
+	done := func(error) { left-- }
+	for i := range 2 {
+		sy.Submit(Log, &file{name: fmt.Sprint("log", i), trace: &trace}, done)
+	}
+	sy.Submit(Raft, &file{name: "raft", trace: &trace}, done)
+	s.RunUntil(time.Second, func() bool { return left == 0 })
+	if len(trace) != 3 || trace[0] != "raft" {
+		t.Fatalf("order of flushes: %s", strings.Join(trace, " "))
+	}
+	sy.Close()
+}
+
+func TestAnErrorIsToldToAllOfThatJobAndNotRetried(t *testing.T) {
+	s := scheduler(4)
+	var trace []string
+	broken := errors.New("input/output error")
+	bad, good := &file{name: "bad", err: broken, trace: &trace}, &file{name: "good", trace: &trace}
+	sy := New(s, Config{Name: "d"})
+	var got []error
+	for range 2 {
+		sy.Submit(Log, bad, func(err error) { got = append(got, err) })
+	}
+	sy.Submit(Log, good, func(err error) { got = append(got, err) })
+	s.RunUntil(time.Second, func() bool { return len(got) == 3 })
+	failures := 0
+	for _, err := range got {
+		if errors.Is(err, broken) {
+			failures++
+		}
+	}
+	if failures != 2 || bad.flushes != 1 {
+		t.Fatalf("failures %d, flushes of the bad file %d", failures, bad.flushes)
+	}
+	sy.Close()
+	sy.Submit(Log, good, func(err error) {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+func BenchmarkSubmit(b *testing.B) {
+	b.ReportAllocs()
+	rt := mailbox.NewThreads(clock.System())
+	sy := New(rt, Config{Name: "d"})
+	var trace []string
+	f := &file{name: "f", trace: &trace}
+	done := make(chan struct{}, 1024)
+	for b.Loop() {
+		sy.Submit(Log, f, func(error) { done <- struct{}{} })
+		<-done
+		trace = trace[:0]
+	}
+	sy.Close()
+}
