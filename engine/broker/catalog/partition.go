@@ -1,0 +1,64 @@
+package catalog
+
+import "slices"
+
+// NoLeader as a Partition's Leader means that nobody may lead it.
+const NoLeader int32 = -1
+
+// Partition is one partition as the tree has it. It is immutable, the slices included.
+type Partition struct {
+	// Replicas are the brokers that hold the partition, the preferred leader first. It comes from the topic's znode.
+	Replicas []int32
+	// Adding and Removing are the replicas that a reassignment adds and removes (KIP-455).
+	Adding, Removing []int32
+	// Directories are the directory ids of Replicas, in their order: which log directory of the broker holds the
+	// replica (KIP-858). Zero means that none was chosen yet.
+	Directories []UUID
+
+	// HasState reports whether the controller has written the state below.
+	HasState bool
+	// Leader is a broker id or NoLeader. A box leads only if LeaderBrokerEpoch is its own: see Snapshot.LeaderOf.
+	Leader int32
+	// LeaderEpoch counts the partition's leaders (KIP-101). It never goes back and is above every epoch in the log of
+	// the leader at the moment of its election.
+	LeaderEpoch int32
+	// LeaderBrokerEpoch is the epoch of the leader's registration that was elected. A box that starts has a new broker
+	// epoch and therefore leads nothing until the controller has elected it again.
+	LeaderBrokerEpoch int64
+	// ISR are the in-sync replicas, never empty unless ELR is not.
+	ISR []int32
+	// ELR are the eligible leaders outside the ISR (KIP-966).
+	ELR []int32
+	// PartitionEpoch counts the changes of this state: the version of its znode.
+	PartitionEpoch int32
+	// ControllerEpoch is the epoch of the controller that wrote the state.
+	ControllerEpoch int32
+
+	// Node and StateNode report which znodes exist; the controller deletes by them.
+	Node, StateNode bool
+}
+
+// Directory is the directory id of the replica on a broker; zero if it has none.
+func (p *Partition) Directory(broker int32) UUID {
+	if i := slices.Index(p.Replicas, broker); i >= 0 && i < len(p.Directories) {
+		return p.Directories[i]
+	}
+	return ZeroUUID
+}
+
+// Reassigning reports whether a reassignment is under way.
+func (p *Partition) Reassigning() bool { return len(p.Adding)+len(p.Removing) > 0 }
+
+// State gives the state for encoding, the directories by broker.
+func (p *Partition) State() PartitionState {
+	s := PartitionState{
+		Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, LeaderBrokerEpoch: p.LeaderBrokerEpoch,
+		ISR: p.ISR, ELR: p.ELR, ControllerEpoch: p.ControllerEpoch, Directories: map[int32]UUID{},
+	}
+	for i, broker := range p.Replicas {
+		if i < len(p.Directories) && !p.Directories[i].IsZero() {
+			s.Directories[broker] = p.Directories[i]
+		}
+	}
+	return s
+}

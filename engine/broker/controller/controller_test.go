@@ -1,0 +1,402 @@
+package controller
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cairn/engine/broker/catalog"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+	"cairn/platform/observe"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the scripts' outputs instead of comparing them")
+
+// room is a controller with everything that it needs, in memory, on one seeded scheduler.
+type room struct {
+	tree      *memoryTree
+	clock     *clock.Virtual
+	scheduler *mailbox.Scheduler
+	catalog   *catalog.Catalog
+	c         *Controller
+	out       strings.Builder
+	epochs    map[int32][]PartitionEpoch
+	asked     []string
+	holdDrop  bool
+	drops     []func(error)
+	mute      bool // brokers do not answer for their epochs
+	seed      uint64
+}
+
+var incarnation = catalog.UUID{0xaa, 1}
+
+func newRoom(seed uint64, cfg Config) *room {
+	r := &room{tree: newMemoryTree(), clock: clock.NewVirtual(time.UnixMilli(1_700_000_000_000)), epochs: map[int32][]PartitionEpoch{}, seed: seed}
+	r.scheduler = mailbox.NewScheduler(seed, r.clock)
+	r.catalog = catalog.New(catalog.Base{BrokerID: 0}, func(p catalog.Problem) { fmt.Fprintf(&r.out, "PROBLEM %s: %v\n", p.Path, p.Err) })
+	if cfg.Incarnation.IsZero() {
+		cfg.Incarnation = incarnation
+	}
+	cfg.ClusterID = "scripted"
+	r.c = New(cfg, Deps{
+		Runtime: r.scheduler, Tree: r.tree, Catalog: r.catalog, Brokers: r,
+		Random: rand.NewChaCha8([32]byte{byte(seed)}), Observer: observe.Discard(),
+	})
+	r.catalog.Follow(r.tree)
+	return r
+}
+
+func (r *room) HighestEpochs(broker int32, done func([]PartitionEpoch, error)) {
+	r.asked = append(r.asked, fmt.Sprintf("epochs of broker %d", broker))
+	if !r.mute {
+		done(r.epochs[broker], nil)
+	}
+}
+
+func (r *room) DropTopic(broker int32, topic catalog.UUID, done func(error)) {
+	t := r.catalog.Current().TopicByID(topic)
+	r.asked = append(r.asked, fmt.Sprintf("broker %d to drop %s", broker, t.Name))
+	if r.holdDrop {
+		r.drops = append(r.drops, done)
+		return
+	}
+	done(nil)
+}
+
+// settle runs until nothing happens any more. The clock moves by some milliseconds at most: a work that the scheduler
+// runs within three keeps it from jumping to the next deadline.
+func (r *room) settle() {
+	for range 10_000 {
+		ticked := false
+		r.scheduler.Spawn("tick", func() { ticked = true }, nil)
+		r.scheduler.RunUntil(time.Second, func() bool { return ticked })
+		if !r.tree.deliver() {
+			return
+		}
+	}
+	panic("the room does not settle")
+}
+
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { runScript(t, file) })
+	}
+}
+
+// runScript runs the blocks of a file: commands, a line "----", and what they print, up to an empty line.
+func runScript(t *testing.T, file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRoom(1, Config{PartitionsMax: 5000})
+	var written strings.Builder
+	for block := range strings.SplitSeq(strings.TrimRight(string(text), "\n"), "\n\n") {
+		commands, want, _ := strings.Cut(block, "\n----")
+		r.out.Reset()
+		r.asked = nil
+		for line := range strings.Lines(commands) {
+			line = strings.TrimSpace(line)
+			if line != "" && !strings.HasPrefix(line, "#") {
+				r.run(strings.Fields(line))
+			}
+		}
+		got := strings.TrimRight(r.out.String(), "\n")
+		written.WriteString(commands + "\n----\n")
+		if got != "" {
+			written.WriteString(got + "\n")
+		}
+		written.WriteString("\n")
+		if want = strings.Trim(want, "\n"); got != want && !*rewrite {
+			t.Errorf("%s:\n%s\ngot:\n%s\nwant:\n%s", file, commands, got, want)
+		}
+	}
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(strings.TrimRight(written.String(), "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (r *room) printf(format string, args ...any) { fmt.Fprintf(&r.out, format+"\n", args...) }
+
+func show(err *Error) string {
+	if err == nil {
+		return "ok"
+	}
+	return err.Error()
+}
+
+// run takes one command of a script.
+func (r *room) run(f []string) {
+	word := func(i int) string {
+		if i < len(f) {
+			return f[i]
+		}
+		return ""
+	}
+	switch f[0] {
+	case "lead", "follow":
+		r.tree.lead(f[0] == "lead")
+	case "register":
+		r.register(f[1:])
+	case "unregister":
+		r.tree.apply([]catalog.Op{remove(Path(f[1]))})
+	case "create":
+		r.create(f[1:])
+	case "delete":
+		r.delete(f[1:])
+	case "grow":
+		n, _ := strconv.Atoi(word(2))
+		r.c.CreatePartitions(CreatePartitions{ValidateOnly: word(3) == "validate", Topics: []MorePartitions{{Topic: f[1], Count: int32(n)}}},
+			func(results []TopicResult) {
+				for _, t := range results {
+					r.printf("grow %s: %s", t.Topic, show(t.Err))
+				}
+			})
+	case "alter", "replace":
+		r.alter(f)
+	case "elect":
+		r.elect(f[1:])
+	case "reassign":
+		r.reassign(f[1:])
+	case "ids":
+		r.c.AllocateProducerIDs(func(first int64, n int32, err error) { r.printf("producer ids from %d, %d: %v", first, n, err) })
+	case "ensure":
+		r.c.EnsureTopic(f[1], func(err error) { r.printf("ensure %s: %v", f[1], err) })
+	case "epochs":
+		p, _ := strconv.Atoi(word(3))
+		e, _ := strconv.Atoi(word(4))
+		b, _ := strconv.Atoi(word(1))
+		r.epochs[int32(b)] = append(r.epochs[int32(b)], PartitionEpoch{r.catalog.Current().Topic(word(2)).ID, int32(p), int32(e)})
+		return
+	case "mute":
+		r.mute = word(1) != "off"
+		return
+	case "hold":
+		r.holdDrop = true
+		return
+	case "dropped":
+		for _, done := range r.drops {
+			done(nil)
+		}
+		r.drops = nil
+	case "fail":
+		r.failNext(f[1:])
+		return
+	case "advance":
+		d, err := time.ParseDuration(f[1])
+		if err != nil {
+			panic(err)
+		}
+		r.clock.Advance(d)
+	case "asked":
+		r.printf("asked: %s", strings.Join(r.asked, ", "))
+		return
+	case "dump":
+		r.dump(f[1:])
+		return
+	default:
+		panic("unknown command " + f[0])
+	}
+	r.settle()
+}
+
+// Path is the registration of a broker given as text.
+func Path(id string) string {
+	n, _ := strconv.Atoi(id)
+	return catalog.BrokerPath(int32(n))
+}
+
+func (r *room) register(f []string) {
+	id, _ := strconv.Atoi(f[0])
+	b := &catalog.Broker{ID: int32(id), Incarnation: catalog.UUID{0xaa, byte(id), 1}, Started: time.UnixMilli(0), CleanStop: true,
+		LogDirs: []catalog.LogDir{{ID: catalog.UUID{0xdd, byte(id), 9}, Path: "/d", Failed: slices.Contains(f, "failed")}}}
+	if id == 0 && !slices.Contains(f, "old") {
+		b.Incarnation = incarnation
+	}
+	r.tree.Register(b.Registration(), func(err error) {
+		if err != nil {
+			r.printf("register: %v", err)
+		}
+	})
+}
+
+func (r *room) create(f []string) {
+	req := CreateTopics{Timeout: 10 * time.Second}
+	topic := NewTopic{Name: f[0], Partitions: -1, ReplicationFactor: -1}
+	for _, arg := range f[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		n, _ := strconv.Atoi(value)
+		switch key {
+		case "p":
+			topic.Partitions = int32(n)
+		case "rf":
+			topic.ReplicationFactor = int16(n)
+		case "validate":
+			req.ValidateOnly = true
+		case "twice":
+			req.Topics = append(req.Topics, topic)
+		case "assign": // 0,1:1,0
+			for i, one := range strings.Split(value, ":") {
+				topic.Assignments = append(topic.Assignments, Assignment{Partition: int32(i), Brokers: numbers(one)})
+			}
+		case "null":
+			topic.Configs = append(topic.Configs, ConfigValue{Name: value})
+		default:
+			topic.Configs = append(topic.Configs, ConfigValue{Name: key, Value: &value})
+		}
+	}
+	req.Topics = append(req.Topics, topic)
+	r.c.CreateTopics(req, func(results []CreatedTopic) {
+		for _, t := range results {
+			visible := r.catalog.Current().Topic(t.Name) != nil
+			r.printf("create %q: %s, %d partitions, %d replicas, visible %v", t.Name, show(t.Err), t.Partitions, t.ReplicationFactor, visible)
+		}
+	})
+}
+
+func numbers(text string) []int32 {
+	var out []int32
+	for part := range strings.SplitSeq(text, ",") {
+		if n, err := strconv.Atoi(part); err == nil {
+			out = append(out, int32(n))
+		}
+	}
+	return out
+}
+
+func (r *room) delete(f []string) {
+	req := DeleteTopics{Timeout: 30 * time.Second}
+	for _, name := range f {
+		ref := TopicRef{Name: &name}
+		if id, ok := strings.CutPrefix(name, "id:"); ok {
+			ref = TopicRef{ID: catalog.UUID{0xff}}
+			if t := r.catalog.Current().Topic(id); t != nil {
+				ref.ID = t.ID
+			}
+		}
+		req.Topics = append(req.Topics, ref)
+	}
+	r.c.DeleteTopics(req, func(results []DeletedTopic) {
+		for _, t := range results {
+			name := "(nil)"
+			if t.Name != nil {
+				name = *t.Name
+			}
+			r.printf("delete %s: %s, visible %v", name, show(t.Err), r.catalog.Current().Topic(name) != nil)
+		}
+	})
+}
+
+// alter is: alter|replace topic|broker NAME|default {k=v | -k | +k=v | ~k=v | validate}
+func (r *room) alter(f []string) {
+	change := ResourceChange{Type: map[string]ResourceType{"topic": TopicResource, "broker": BrokerResource, "group": GroupResource}[f[1]], Name: f[2]}
+	if f[2] == "default" {
+		change.Name = ""
+	}
+	req := AlterConfigs{Incremental: f[0] == "alter"}
+	for _, arg := range f[3:] {
+		op := SetConfig
+		if i := strings.IndexByte("-+~", arg[0]); i >= 0 {
+			op, arg = ConfigOp(i+1), arg[1:]
+		}
+		key, value, has := strings.Cut(arg, "=")
+		c := ConfigChange{Name: key, Op: op}
+		if has {
+			c.Value = &value
+		}
+		if arg == "validate" {
+			req.ValidateOnly = true
+			continue
+		}
+		change.Changes = append(change.Changes, c)
+	}
+	req.Resources = []ResourceChange{change}
+	r.c.AlterConfigs(req, func(results []ResourceResult) {
+		for _, res := range results {
+			r.printf("%s %q: %s", f[0], res.Name, show(res.Err))
+		}
+	})
+}
+
+func (r *room) elect(f []string) {
+	req := ElectLeaders{Type: map[string]ElectionType{"preferred": PreferredElection, "unclean": UncleanElection}[f[0]], All: f[1] == "all"}
+	for _, tp := range f[1:] {
+		if topic, p, ok := strings.Cut(tp, ":"); ok {
+			n, _ := strconv.Atoi(p)
+			req.Partitions = append(req.Partitions, TopicPartition{topic, int32(n)})
+		}
+	}
+	r.c.ElectLeaders(req, func(results []PartitionResult, err *Error) {
+		r.printf("elect: %s", show(err))
+		for _, p := range results {
+			r.printf("  %s:%d %s", p.Topic, p.Partition, show(p.Err))
+		}
+	})
+}
+
+func (r *room) reassign(f []string) {
+	topic, p, _ := strings.Cut(f[0], ":")
+	n, _ := strconv.Atoi(p)
+	one := Reassignment{TopicPartition: TopicPartition{topic, int32(n)}}
+	if f[1] != "cancel" {
+		one.Replicas = numbers(f[1])
+	}
+	r.c.AlterReassignments(AlterReassignments{Partitions: []Reassignment{one}}, func(results []PartitionResult) {
+		r.printf("reassign %s: %s", f[0], show(results[0].Err))
+	})
+}
+
+// failNext lets the next multi that creates or sets a path with that text fail: fail full|uncertain|lost|version [applied] [at TEXT]
+func (r *room) failNext(f []string) {
+	err := map[string]error{"full": catalog.ErrFull, "uncertain": catalog.ErrUncertain, "quorum": catalog.ErrNoQuorum, "closed": catalog.ErrClosed}[f[0]]
+	if err == nil {
+		panic("unknown failure " + f[0])
+	}
+	text, always := f[len(f)-1], slices.Contains(f, "always")
+	r.tree.fail = func(ops []catalog.Op) (error, bool) {
+		if slices.Contains(f, "at") && !slices.ContainsFunc(ops, func(op catalog.Op) bool { return strings.Contains(op.Path, text) }) {
+			return nil, true
+		}
+		if !always {
+			r.tree.fail = nil
+		}
+		return err, slices.Contains(f, "applied")
+	}
+}
+
+func (r *room) dump(f []string) {
+	s := r.catalog.Current()
+	if len(f) == 0 {
+		r.printf("cluster %s, controller %d, epoch %d, %d topics, %d partitions, multis %d", s.ClusterID, s.ControllerID, s.ControllerEpoch, s.TopicCount(), s.PartitionCount(), r.tree.multis)
+		for name, m := range s.ConfiguredBrokers() {
+			r.printf("config of broker %s: %v", name, m)
+		}
+	}
+	for t := range s.Topics() {
+		if len(f) > 0 && f[0] != t.Name {
+			continue
+		}
+		r.printf("%s deleting=%v auto=%v %v", t.Name, t.Deleting, t.AutoReplication, t.Overrides)
+		for i, p := range t.Partitions {
+			if i >= 4 {
+				r.printf("  … %d more", len(t.Partitions)-i)
+				break
+			}
+			r.printf("  %d replicas=%v leader=%d may lead=%d epoch=%d isr=%v elr=%v", i, p.Replicas, p.Leader, s.LeaderOf(p), p.LeaderEpoch, p.ISR, p.ELR)
+		}
+	}
+}

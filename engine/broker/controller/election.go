@@ -1,0 +1,193 @@
+package controller
+
+import (
+	"slices"
+
+	"cairn/engine/broker/catalog"
+)
+
+// electionKind says who may lead.
+type electionKind uint8
+
+const (
+	cleanElection     electionKind = iota // in-sync and eligible replicas; unclean ones if the topic allows
+	preferredElection                     // the first replica, if it is in sync
+	uncleanElection                       // any replica that lives
+)
+
+// reconcile plans the states of a topic's partitions that must change because of what lives: partitions without a
+// state get one, partitions without a leader that may act get a new election, replicas that are gone leave the ISR.
+// It returns false when the multi is full and partitions are left.
+func reconcile(w *work, f *facts, name string) bool {
+	t := w.now.Topic(name)
+	if t == nil || t.Deleting {
+		return true
+	}
+	if !initialStates(w, f, name) {
+		return false
+	}
+	var ops []catalog.Op
+	size := w.bytes
+	for i, p := range t.Partitions {
+		if !p.HasState {
+			continue
+		}
+		if next, changed := elect(w.now, f, t, int32(i), cleanElection); changed {
+			op := set(catalog.StatePath(name, int32(i)), catalog.EncodeState(next))
+			op.Version = catalog.AnyVersion
+			ops = append(ops, op)
+			size += op.Size()
+		}
+		if len(w.ops)+len(ops) >= multiOpsMax || size >= multiBytesMax {
+			w.do(ops...)
+			return false
+		}
+	}
+	w.do(ops...)
+	return true
+}
+
+// initialStates plans the states of partitions that have none. It returns false when the multi is full first.
+func initialStates(w *work, f *facts, name string) bool {
+	t := w.now.Topic(name)
+	var ops []catalog.Op
+	size, done := w.bytes, true
+	add := func(op catalog.Op) {
+		ops = append(ops, op)
+		size += op.Size()
+	}
+	for i, p := range t.Partitions {
+		if p.HasState {
+			continue
+		}
+		if !w.unbounded && (len(w.ops)+len(ops) >= multiOpsMax || size >= multiBytesMax) {
+			done = false
+			break
+		}
+		state, ok := firstState(w.now, f, t, int32(i))
+		if !ok {
+			continue // nobody who could lead it lives, or the epochs are not known yet: later
+		}
+		if !t.PartitionsNode && len(ops) == 0 {
+			add(create(catalog.PartitionsPath(name), nil))
+		}
+		if !p.Node {
+			add(create(catalog.PartitionPath(name, int32(i)), nil))
+		}
+		add(create(catalog.StatePath(name, int32(i)), catalog.EncodeState(state)))
+	}
+	if len(ops) > 0 {
+		w.do(ops...)
+	}
+	return done
+}
+
+// firstState is the state of a new partition: led by its first living replica, in sync with all living ones, in the log
+// directories that were chosen for it. ok is false while no replica lives.
+func firstState(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32) (state catalog.PartitionState, ok bool) {
+	p := t.Partitions[index]
+	state = catalog.PartitionState{
+		Leader: catalog.NoLeader, ControllerEpoch: s.ControllerEpoch, Directories: map[int32]catalog.UUID{},
+	}
+	for _, r := range p.Replicas {
+		b := s.Broker(r)
+		if b == nil {
+			continue
+		}
+		if dir := chooseDirectory(b, t.ID, index); !dir.IsZero() {
+			state.Directories[r] = dir
+		}
+		state.ISR = append(state.ISR, r)
+		if state.Leader == catalog.NoLeader && f.epochs.known(b) {
+			state.Leader, state.LeaderBrokerEpoch = r, b.Epoch
+			state.LeaderEpoch = f.epochs.floor(r, t.ID, index) + 1
+		}
+	}
+	return state, state.Leader != catalog.NoLeader
+}
+
+// chooseDirectory spreads a broker's replicas over its log directories that work.
+func chooseDirectory(b *catalog.Broker, topic catalog.UUID, partition int32) catalog.UUID {
+	var online []catalog.UUID
+	for _, d := range b.LogDirs {
+		if !d.Failed {
+			online = append(online, d.ID)
+		}
+	}
+	if len(online) == 0 {
+		return catalog.ZeroUUID
+	}
+	return online[(int(topic[0])+int(partition))%len(online)]
+}
+
+// elect is the state that a partition should have. changed is false when it has it already.
+//
+// The rules are KIP-966's: a replica whose broker or log directory is gone leaves the ISR; while the ISR is smaller than
+// min.insync.replicas, those that left it stay eligible (ELR); a leader comes from the ISR, else from the ELR, else,
+// where the topic allows unclean election, from any replica that lives. A leader of an earlier registration does not
+// count: it is elected again, with a new epoch.
+func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, kind electionKind) (next catalog.PartitionState, changed bool) {
+	p := t.Partitions[index]
+	next = p.State()
+	gone := func(r int32) bool { return !s.ReplicaOnline(p, r) }
+	next.ISR = slices.DeleteFunc(slices.Clone(p.ISR), gone)
+	next.ELR = nil
+	if minISR := t.Settings.MinInSyncReplicas(len(p.Replicas)); len(next.ISR) < minISR {
+		for _, r := range slices.Concat(p.ELR, p.ISR) {
+			if !slices.Contains(next.ISR, r) && !slices.Contains(next.ELR, r) {
+				next.ELR = append(next.ELR, r)
+			}
+		}
+	}
+	var waiting bool
+	if next.Leader, waiting = choose(s, f, t, p, &next, kind); waiting {
+		return next, false
+	}
+	var brokerEpoch int64
+	if next.Leader != catalog.NoLeader {
+		brokerEpoch = s.Broker(next.Leader).Epoch
+	}
+	if floor := f.epochs.floor(next.Leader, t.ID, index); next.Leader != p.Leader || brokerEpoch != p.LeaderBrokerEpoch || floor > p.LeaderEpoch {
+		next.LeaderEpoch = max(p.LeaderEpoch, floor) + 1
+		next.LeaderBrokerEpoch = brokerEpoch
+		changed = true
+	}
+	changed = changed || !slices.Equal(next.ISR, p.ISR) || !slices.Equal(next.ELR, p.ELR)
+	next.ControllerEpoch = s.ControllerEpoch
+	return next, changed
+}
+
+// choose finds the leader, and moves it into next's ISR if it was outside. waiting says that a replica in sync is
+// registered and has not yet said what its logs hold: nothing is written before it has, because whatever would be
+// written now would be written again for every partition of that box.
+func choose(s *catalog.Snapshot, f *facts, t *catalog.Topic, p *catalog.Partition, next *catalog.PartitionState, kind electionKind) (leader int32, waiting bool) {
+	alive := func(r int32) bool {
+		b := s.Broker(r)
+		return b != nil && f.epochs.known(b) && s.ReplicaOnline(p, r)
+	}
+	inSync := func(r int32) bool { return alive(r) && slices.Contains(next.ISR, r) }
+	if kind == preferredElection && inSync(p.Replicas[0]) {
+		return p.Replicas[0], false
+	}
+	if p.Leader != catalog.NoLeader && inSync(p.Leader) {
+		return p.Leader, false
+	}
+	// The order is that of the replicas, so that the preferred leader comes first.
+	if i := slices.IndexFunc(p.Replicas, inSync); i >= 0 {
+		return p.Replicas[i], false
+	}
+	if len(next.ISR) > 0 && kind != uncleanElection {
+		return catalog.NoLeader, true
+	}
+	i := slices.IndexFunc(p.Replicas, func(r int32) bool { return alive(r) && slices.Contains(next.ELR, r) })
+	if i < 0 && (kind == uncleanElection || t.Settings.UncleanElection) {
+		i = slices.IndexFunc(p.Replicas, alive)
+	}
+	if i < 0 {
+		return catalog.NoLeader, false
+	}
+	leader = p.Replicas[i]
+	next.ISR = []int32{leader}
+	next.ELR = slices.DeleteFunc(next.ELR, func(r int32) bool { return r == leader })
+	return leader, false
+}

@@ -1,0 +1,230 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/settings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// Bounds of what one resource may be given.
+const (
+	overridesMax     = 500
+	overrideBytesMax = 64 << 10
+)
+
+// alteration plans AlterConfigs and IncrementalAlterConfigs: each resource as one, all of it or nothing.
+type alteration struct {
+	req     AlterConfigs
+	done    func([]ResourceResult)
+	results []ResourceResult
+}
+
+func (a *alteration) step(w *work, f *facts) outcome {
+	if a.req.ValidateOnly {
+		w = w.trial()
+	}
+	// A step begins from the first resource again: what an earlier step has planned is either there, and then comes
+	// out as no change, or was lost.
+	a.results = a.results[:0]
+	for _, r := range a.req.Resources {
+		if w.full() {
+			return again
+		}
+		a.results = append(a.results, ResourceResult{Type: r.Type, Name: r.Name, Err: a.resource(w, r)})
+	}
+	return ready
+}
+
+// resource plans one resource; the order of the checks and their texts are Kafka's (ConfigAdminManager,
+// ConfigurationControlManager).
+func (a *alteration) resource(w *work, r ResourceChange) *Error {
+	same := func(o ResourceChange) bool { return o.Type == r.Type && o.Name == r.Name }
+	first := slices.IndexFunc(a.req.Resources, same)
+	if slices.ContainsFunc(a.req.Resources[first+1:], same) {
+		return refuse(kerr.InvalidRequest, "Each resource must appear at most once.")
+	}
+	if err := checkChanges(r.Changes); err != nil {
+		return err
+	}
+	switch r.Type {
+	case TopicResource:
+		return a.topic(w, r)
+	case BrokerResource:
+		return a.broker(w, r)
+	case BrokerLoggerResource:
+		return refuse(kerr.InvalidRequest, "cairn's log level is set with --log-level; it has no loggers of its own names.")
+	case ClientMetricsResource, GroupResource:
+		return refuse(kerr.InvalidRequest, "cairn keeps no settings of this kind of resource yet: type %d.", r.Type)
+	}
+	return refuse(kerr.InvalidRequest, "Unknown resource type %d", r.Type)
+}
+
+func checkChanges(changes []ConfigChange) *Error {
+	var null []string
+	seen := map[string]bool{}
+	for _, c := range changes {
+		if seen[c.Name] {
+			return refuse(kerr.InvalidRequest, "Error due to duplicate config keys")
+		}
+		seen[c.Name] = true
+		if c.Op < SetConfig || c.Op > SubtractConfig {
+			return refuse(kerr.InvalidRequest, "Unknown operations type %d", c.Op)
+		}
+		if c.Op != DeleteConfig && c.Value == nil {
+			null = append(null, c.Name)
+		}
+	}
+	if len(null) > 0 {
+		return refuse(kerr.InvalidRequest, "Null value not supported for : %s", strings.Join(null, ", "))
+	}
+	return nil
+}
+
+// apply gives the settings that a resource will have.
+func (a *alteration) apply(current map[string]string, changes []ConfigChange, topic bool) (map[string]string, *Error) {
+	next := map[string]string{}
+	if a.req.Incremental {
+		maps.Copy(next, current)
+	}
+	for _, c := range changes {
+		switch c.Op {
+		case SetConfig:
+			next[c.Name] = *c.Value
+		case DeleteConfig:
+			delete(next, c.Name)
+		case AppendConfig, SubtractConfig:
+			if !settings.Appendable(c.Name, topic) {
+				return nil, notAppendable(c, topic)
+			}
+			value, ok := next[c.Name]
+			if !ok {
+				value = settings.Default(c.Name, topic)
+			}
+			if c.Op == AppendConfig {
+				next[c.Name] = settings.AppendTo(value, *c.Value)
+			} else {
+				next[c.Name] = settings.SubtractFrom(value, *c.Value)
+			}
+		}
+	}
+	size := 0
+	for name, value := range next {
+		size += len(name) + len(value)
+	}
+	if len(next) > overridesMax || size > overrideBytesMax {
+		return nil, refuse(kerr.PolicyViolation, "%d settings of %d bytes: one resource may have %d of %d bytes", len(next), size, overridesMax, overrideBytesMax)
+	}
+	return next, nil
+}
+
+func notAppendable(c ConfigChange, topic bool) *Error {
+	op := map[ConfigOp]string{AppendConfig: "APPEND", SubtractConfig: "SUBTRACT"}[c.Op]
+	if topic {
+		return refuse(kerr.InvalidConfig, "Can't %s to key %s because its type is not LIST.", op, c.Name)
+	}
+	return refuse(kerr.InvalidConfig, "Config value %s is not allowed for config key: %s", strings.ToLower(op), c.Name)
+}
+
+func (a *alteration) topic(w *work, r ResourceChange) *Error {
+	if r.Name == "" {
+		return refuse(kerr.InvalidRequest, "Default topic resources are not allowed.")
+	}
+	if reason := invalidName(r.Name); reason != "" {
+		return refuse(kerr.InvalidTopicException, "Topic name is invalid: %s", reason)
+	}
+	next, refused := a.apply(w.now.TopicOverrides(r.Name), r.Changes, true)
+	if refused != nil {
+		return refused
+	}
+	if err := w.now.Settings.ValidateTopic(next); err != nil {
+		return refuse(kerr.InvalidConfig, "%v", err)
+	}
+	t := w.now.Topic(r.Name)
+	if t == nil || t.Deleting {
+		return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", r.Name)
+	}
+	write(w, w.now.HasTopicConfig(r.Name), t.Overrides, next, catalog.TopicConfigPath(r.Name))
+	return nil
+}
+
+func (a *alteration) broker(w *work, r ResourceChange) *Error {
+	path := catalog.DefaultBrokerConfigPath()
+	current, exists := w.now.DefaultBrokerOverrides()
+	own := w.now.Settings
+	if r.Name != "" {
+		id, err := strconv.ParseInt(r.Name, 10, 32)
+		if err != nil {
+			return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: %s", r.Name)
+		}
+		if id < 0 {
+			return refuse(kerr.InvalidRequest, "Invalid negative broker ID.")
+		}
+		if w.now.Broker(int32(id)) == nil {
+			return refuse(kerr.InvalidRequest, "Unexpected broker id, expected %d, but received %s", w.now.Base().BrokerID, r.Name)
+		}
+		path = catalog.BrokerConfigPath(int32(id))
+		current, exists = w.now.BrokerOverrides(int32(id))
+		own = w.now.BrokerSettings(int32(id))
+	}
+	next, refused := a.apply(current, r.Changes, false)
+	if refused != nil {
+		return refused
+	}
+	if err := own.ValidateBroker(next, r.Name != ""); err != nil {
+		kind := kerr.InvalidRequest
+		if invalid := (*settings.Invalid)(nil); errors.As(err, &invalid) && invalid.Config() {
+			kind = kerr.InvalidConfig
+		}
+		return refuse(kind, "%v", err)
+	}
+	before := w.now
+	mark := *w
+	write(w, exists, current, next, path)
+	if err := unkept(before, w.now); err != nil {
+		*w = mark
+		return refuse(kerr.InvalidRequest, "%v", err)
+	}
+	return nil
+}
+
+// unkept finds a topic whose durability a broker's setting would promise and not keep.
+func unkept(before, after *catalog.Snapshot) error {
+	if before.Settings == after.Settings {
+		return nil
+	}
+	for t := range after.Topics() {
+		if len(t.Overrides) == 0 {
+			continue
+		}
+		if err := settings.CheckDurability(t.Settings); err != nil {
+			return fmt.Errorf("topic %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// write plans a znode of settings, if it changes.
+func write(w *work, exists bool, current, next map[string]string, path string) {
+	if maps.Equal(current, next) {
+		return
+	}
+	w.do(put(exists, path, catalog.EncodeConfig(next)))
+}
+
+func (a *alteration) answer() { a.done(a.results) }
+
+func (a *alteration) fail(err *Error) {
+	results := make([]ResourceResult, 0, len(a.req.Resources))
+	for _, r := range a.req.Resources {
+		results = append(results, ResourceResult{Type: r.Type, Name: r.Name, Err: err})
+	}
+	a.done(results)
+}

@@ -1,0 +1,427 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"cairn/engine/broker/batch"
+	"cairn/engine/broker/group"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+	"cairn/platform/observe"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// kind tells messages apart.
+type kind uint8
+
+const (
+	msgRequest kind = iota
+	msgList
+	msgLead
+	msgResign
+	msgTopicsDeleted
+	msgLoaded
+	msgAppended
+	msgStop
+)
+
+// message is everything that the owner is told. It is a value, so that sending one allocates nothing.
+type message struct {
+	kind      kind
+	partition int32
+	epoch     int32
+	request   group.Request
+	done      func(group.Answer)
+	listed    func([]group.Listed, *kerr.Error)
+	names     []string
+	log       Log
+	load      *load
+	number    uint64
+	life      uint64
+	err       error
+}
+
+// owner is the Step behind Coordinator.
+type owner struct {
+	cfg  Config
+	deps Deps
+	box  *mailbox.Mailbox[message]
+	now  clock.Now
+
+	parts    []*part // by partition
+	tickets  int     // requests that wait, of all parts
+	lives    uint64  // counts the times that a partition was begun with
+	stopped  bool
+	settings group.Settings
+	builder  *batch.Builder
+
+	metrics metrics
+}
+
+type metrics struct {
+	appends, failed, records, loads, expired, rebalances *observe.Counter
+	loadSeconds                                          *observe.Histogram
+	groups, offsets, bytes, parked                       atomic.Int64
+}
+
+func newOwner(cfg Config, deps Deps) *owner {
+	o := &owner{cfg: cfg, deps: deps, builder: batch.NewBuilder(batch.NewOptions())}
+	m := deps.Observer.Metrics
+	o.metrics.appends = m.Counter("cairn_group_appends_total")
+	o.metrics.failed = m.Counter("cairn_group_appends_failed_total")
+	o.metrics.records = m.Counter("cairn_group_records_total")
+	o.metrics.loads = m.Counter("cairn_group_loads_total")
+	o.metrics.expired = m.Counter("cairn_group_offsets_expired_total")
+	o.metrics.rebalances = m.Counter("cairn_group_rebalances_total")
+	o.metrics.loadSeconds = m.Histogram("cairn_group_load_seconds")
+	for name, v := range map[string]*atomic.Int64{
+		"cairn_groups": &o.metrics.groups, "cairn_group_offsets": &o.metrics.offsets,
+		"cairn_group_memory_bytes": &o.metrics.bytes, "cairn_group_requests_waiting": &o.metrics.parked,
+	} {
+		m.Gauge(name, func() float64 { return float64(v.Load()) })
+	}
+	return o
+}
+
+// phase is where a partition stands.
+type phase uint8
+
+const (
+	loading   phase = iota // being read
+	catchUp                // read; waits for the high watermark to pass what was read
+	active                 // answers
+	suspended              // failed; to be loaded again at retryAt
+)
+
+// part is one partition of __consumer_offsets that this box leads.
+type part struct {
+	id    int32
+	log   Log
+	epoch int32
+	// life is new each time that the partition is begun with; completions of an earlier one are stale.
+	life   uint64
+	phase  phase
+	load   *load
+	groups *group.Groups // nil unless active
+
+	last     group.Ticket
+	waiting  map[group.Ticket]waiter
+	held     []group.Reply // answers whose batch is not committed
+	inFlight uint64        // the batch under way, 0 for none
+
+	expireAt, retryAt time.Duration
+	failures          int
+	gone              bool // the log said that this box does not lead it
+}
+
+// waiter is a request that waits.
+type waiter struct {
+	request group.Request
+	done    func(group.Answer)
+}
+
+// now as the rules take it.
+func (o *owner) time() group.Time { return group.Time{Mono: o.now.Mono, Wall: o.now.UnixMilli()} }
+
+// Step handles what has arrived, then looks after every partition.
+func (o *owner) Step(now clock.Now, messages []message) (wake time.Duration) {
+	o.now, o.settings = now, o.deps.Settings()
+	o.configure()
+	for i := range messages {
+		o.handle(&messages[i])
+	}
+	var bytes, offsets, groups int64
+	for _, p := range slices.Clone(o.parts) {
+		if next := o.settle(p); next != 0 && (wake == 0 || next < wake) {
+			wake = next
+		}
+		if p.groups != nil {
+			bytes += p.groups.Bytes()
+			offsets += int64(p.groups.Offsets())
+			groups += int64(p.groups.Len())
+		}
+	}
+	o.metrics.bytes.Store(bytes)
+	o.metrics.offsets.Store(offsets)
+	o.metrics.groups.Store(groups)
+	o.metrics.parked.Store(int64(o.tickets))
+	return wake
+}
+
+// configure hands the settings, and what is left of the memory for groups, to every partition.
+func (o *owner) configure() {
+	spare := o.cfg.Limits.BytesMax - o.metrics.bytes.Load()
+	for _, p := range o.parts {
+		if p.groups != nil {
+			p.groups.Configure(o.settings, spare)
+		}
+	}
+}
+
+func (o *owner) handle(m *message) {
+	switch m.kind {
+	case msgRequest:
+		o.request(m)
+	case msgList:
+		o.list(m)
+	case msgLead:
+		o.lead(m.partition, m.log, m.epoch)
+	case msgResign:
+		o.drop(m.partition, kerr.NotCoordinator)
+	case msgTopicsDeleted:
+		for _, p := range o.parts {
+			if p.phase == active {
+				p.groups.TopicsDeleted(o.time(), m.names)
+			}
+		}
+	case msgLoaded:
+		o.loaded(m.load)
+	case msgAppended:
+		o.appended(m)
+	case msgStop:
+		o.stopped = true
+		for len(o.parts) > 0 {
+			o.drop(o.parts[0].id, kerr.CoordinatorNotAvailable)
+		}
+	}
+}
+
+func (o *owner) find(partition int32) (*part, int) {
+	i, ok := slices.BinarySearchFunc(o.parts, partition, func(p *part, id int32) int { return int(p.id) - int(id) })
+	if !ok {
+		return nil, i
+	}
+	return o.parts[i], i
+}
+
+func (o *owner) request(m *message) {
+	p, _ := o.find(m.partition)
+	switch {
+	case o.stopped:
+		m.done(refusal(m.request, kerr.CoordinatorNotAvailable))
+	case p == nil || p.gone:
+		m.done(refusal(m.request, kerr.NotCoordinator))
+	case p.phase != active:
+		m.done(refusal(m.request, kerr.CoordinatorLoadInProgress))
+	case o.tickets >= o.cfg.Limits.ParkedMax:
+		m.done(refusal(m.request, kerr.CoordinatorNotAvailable))
+	default:
+		p.last++
+		p.waiting[p.last] = waiter{m.request, m.done}
+		o.tickets++
+		group.SetTicket(m.request, p.last)
+		p.groups.Step(o.time(), m.request)
+		o.answer(p)
+	}
+}
+
+func (o *owner) list(m *message) {
+	var list []group.Listed
+	for _, p := range o.parts {
+		if p.phase != active {
+			m.listed(nil, kerr.CoordinatorLoadInProgress)
+			return
+		}
+		list = p.groups.List(list, m.names)
+	}
+	m.listed(list, nil)
+}
+
+// answer takes the replies out of the rules: those that rest on committed records leave, the others are held.
+func (o *owner) answer(p *part) {
+	for _, r := range p.groups.TakeReplies() {
+		if r.After != 0 {
+			p.held = append(p.held, r)
+			continue
+		}
+		o.send(p, r)
+	}
+}
+
+func (o *owner) send(p *part, r group.Reply) {
+	w, ok := p.waiting[r.To]
+	if !ok {
+		o.deps.Observer.Log.Error("group request answered twice: this is a bug in cairn", "partition", p.id)
+		return
+	}
+	delete(p.waiting, r.To)
+	o.tickets--
+	w.done(r.Answer)
+}
+
+// fail answers everybody who waits at a partition.
+func (o *owner) fail(p *part, err *kerr.Error) {
+	tickets := make([]group.Ticket, 0, len(p.waiting))
+	for t := range p.waiting {
+		tickets = append(tickets, t)
+	}
+	slices.Sort(tickets)
+	for _, t := range tickets {
+		w := p.waiting[t]
+		delete(p.waiting, t)
+		o.tickets--
+		w.done(refusal(w.request, err))
+	}
+	p.held = nil
+}
+
+// settle does what is due at a partition, appends what was gathered and says when it wants to be looked at again.
+func (o *owner) settle(p *part) (wake time.Duration) {
+	switch p.phase {
+	case catchUp:
+		return o.tryActivate(p)
+	case suspended:
+		if o.now.Mono < p.retryAt {
+			return p.retryAt
+		}
+		o.begin(p)
+		return 0
+	case loading:
+		return 0
+	}
+	wake = p.groups.Tick(o.time())
+	if p.groups.Len() == 0 {
+		p.expireAt = 0
+	} else if p.expireAt == 0 {
+		p.expireAt = o.now.Mono + o.cfg.ExpireInterval
+	} else if o.now.Mono >= p.expireAt {
+		p.expireAt = o.now.Mono + o.cfg.ExpireInterval
+		if o.deps.GoodClock(o.now) {
+			p.groups.Expire(o.time())
+		}
+	}
+	if p.expireAt != 0 && (wake == 0 || p.expireAt < wake) {
+		wake = p.expireAt
+	}
+	o.answer(p)
+	o.tell(p)
+	o.append(p)
+	return wake
+}
+
+// append hands the gathered records over, unless an append is under way.
+func (o *owner) append(p *part) {
+	if p.inFlight != 0 {
+		return
+	}
+	records, number, ok := p.groups.Seal()
+	if !ok {
+		return
+	}
+	p.inFlight = number
+	b, err := o.build(records)
+	partition, life := p.id, p.life
+	done := func(err error) {
+		o.box.Post(message{kind: msgAppended, partition: partition, life: life, number: number, err: err})
+	}
+	if err != nil {
+		done(err)
+		return
+	}
+	o.metrics.appends.Inc()
+	o.metrics.records.Add(len(records))
+	p.log.Append(b, p.epoch, done)
+}
+
+// build makes batches of records; the leader stamps their offsets and epoch.
+func (o *owner) build(records []group.Record) (b []byte, err error) {
+	now := o.now.UnixMilli()
+	o.builder.Reset(batch.NewOptions())
+	for _, r := range records {
+		if o.builder.Count() > 0 && o.builder.Size()+len(r.Key)+len(r.Value) > o.cfg.Limits.AppendBytesMax {
+			if b, err = o.builder.Build(b); err != nil {
+				return nil, fmt.Errorf("build group records: %w", err)
+			}
+			o.builder.Reset(batch.NewOptions())
+		}
+		o.builder.Append(now, r.Key, r.Value)
+	}
+	if b, err = o.builder.Build(b); err != nil {
+		return nil, fmt.Errorf("build group records: %w", err)
+	}
+	if o.builder.Size() > 4*o.cfg.Limits.AppendBytesMax { // a burst's memory is given back
+		o.builder = batch.NewBuilder(batch.NewOptions())
+	}
+	return b, nil
+}
+
+// appended ends an append: what rested on it leaves, or the partition is thrown away and replayed.
+func (o *owner) appended(m *message) {
+	p, _ := o.find(m.partition)
+	if p == nil || p.life != m.life || p.inFlight != m.number {
+		return
+	}
+	p.inFlight = 0
+	if m.err != nil {
+		o.metrics.failed.Inc()
+		o.suspend(p, m.err, "append to a group partition failed")
+		return
+	}
+	p.failures = 0
+	p.groups.Committed(m.number)
+	held := p.held
+	p.held = nil
+	for _, r := range held {
+		if r.After > m.number {
+			p.held = append(p.held, r)
+			continue
+		}
+		o.send(p, r)
+	}
+}
+
+// suspend throws away what is in memory of a partition after a failure. If the box still leads it, it is loaded again
+// after a pause that grows with each failure in a row: a full disk must not be answered with replays without end.
+func (o *owner) suspend(p *part, cause error, what string) {
+	p.gone = errors.Is(cause, ErrNotLeader)
+	code := kerr.CoordinatorNotAvailable
+	if p.gone {
+		code = kerr.NotCoordinator
+		o.deps.Observer.Log.Info(what, "partition", p.id, "epoch", p.epoch, "err", cause)
+	} else {
+		o.deps.Observer.Log.Error(what, "partition", p.id, "epoch", p.epoch, "err", cause)
+	}
+	o.unload(p)
+	o.fail(p, code)
+	p.phase = suspended
+	p.failures++
+	p.retryAt = o.now.Mono + min(retryMin<<min(p.failures-1, 10), retryMax)
+}
+
+// The pause before a failed partition is loaded again.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 10 * time.Second
+)
+
+// tell logs and counts what happened to groups.
+func (o *owner) tell(p *part) {
+	for _, e := range p.groups.TakeEvents() {
+		level := o.deps.Observer.Log.Debug
+		text := ""
+		switch e.Kind {
+		case group.Rebalancing:
+			o.metrics.rebalances.Inc()
+			text, level = "group rebalances", o.deps.Observer.Log.Info
+		case group.Stabilized:
+			text = "group generation is fixed"
+		case group.Assigned:
+			text, level = "group has its assignment", o.deps.Observer.Log.Info
+		case group.Emptied:
+			text, level = "group is empty", o.deps.Observer.Log.Info
+		case group.MemberExpired:
+			text, level = "group member was silent for too long", o.deps.Observer.Log.Info
+		case group.Removed:
+			text, level = "group removed", o.deps.Observer.Log.Info
+		case group.OffsetsGone:
+			o.metrics.expired.Add(e.Count)
+			text, level = "group offsets removed", o.deps.Observer.Log.Info
+		}
+		level(text, "group", e.Group, "generation", e.Generation, "count", e.Count, "reason", e.Reason)
+	}
+}

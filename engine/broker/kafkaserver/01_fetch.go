@@ -1,0 +1,342 @@
+package kafkaserver
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
+	"cairn/engine/broker/wire"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Fetch (1), versions 4 to 18: records of a number of partitions as file spans, up to the high watermark, or the last
+// stable offset for read_committed, which also gets the list of aborted transactions.
+//
+// A request that finds less than its minimum of bytes, and no error, is parked until a high watermark (not a log end)
+// moves, leadership or health changes, or its time is over. Limits (KIP-74): the first partition that has something
+// returns a whole batch even beyond the limits; the total is also bounded by fetch.max.bytes. Sessions (KIP-227) are in
+// fetch_session.go. Leader epochs are checked (KIP-320), a diverging log is told where it parted (KIP-595), and a
+// client at the wrong box is told the leader from version 16 on (KIP-951). Answers may begin before the fetched offset
+// and end inside a batch. An offset between the high watermark and the log's end is no error.
+//
+// Goroutines: the first look runs on the connection's reading goroutine, later ones on its responder.
+//
+// Not done: fetching from followers (KIP-392), fetches of other brokers, quotas. zstd is served to old versions too:
+// Kafka would have to open the batch to know, and those clients cannot have produced it.
+
+// fetchPart is one partition of a fetch.
+type fetchPart struct {
+	name             string // up to version 12
+	id               [16]byte
+	partition        int32
+	offset           int64
+	maxBytes         int32
+	leaderEpoch      int32
+	lastFetchedEpoch int32
+	cached           *sessionPartition // of the session, if there is one
+
+	// What the last look found.
+	code                                int16
+	topic                               *catalog.Topic
+	replica                             Replica
+	view                                *replica.View
+	highWatermark, lastStable, logStart int64
+	span                                seglog.Span
+	aborted                             []wire.FetchAborted
+	diverging                           *wire.FetchEpochEnd
+	tell                                bool // it is in the answer
+}
+
+func (p *fetchPart) length() int { return p.span.Length }
+
+// fetch is a Fetch request under way. It is pooled with everything that it holds.
+type fetch struct {
+	s       *Server
+	r       *request
+	version int16
+	session *fetchSession
+	id      int32 // of the session, in the answer
+	full    bool  // the answer tells of all partitions
+
+	maxBytes, minBytes int
+	committed          bool
+	deadline           time.Duration // monotonic; 0 means that it does not wait
+
+	mu      sync.Mutex // protects the fields below: a parked fetch is woken by partitions, its timer, or the connection's end
+	parts   []fetchPart
+	snap    *catalog.Snapshot
+	encoder wire.FetchEncoder
+	waiter  *replica.Waiter
+	timer   *time.Timer
+	over    bool // answered or abandoned
+	sent    func()
+}
+
+// fetchWaitMax is the longest that a fetch waits, whatever it asks for; Kafka's clients ask for half a second.
+const fetchWaitMax = 10 * time.Minute
+
+func (s *Server) handle01Fetch(r *request) {
+	req := r.body.(*kmsg.FetchRequest)
+	f, ok := s.fetches.Get().(*fetch)
+	if !ok {
+		f = &fetch{s: s}
+		f.sent = f.release
+	}
+	f.r, f.version, f.over = r, r.version, false
+	if code := f.open(req); code != codeNone {
+		f.over = true
+		f.encoder.Begin(r.version, r.correlation, code, 0, 0)
+		parts, _ := f.encoder.End(nil)
+		r.respondParts(parts, f.sent)
+		return
+	}
+	f.maxBytes = max(min(int(req.MaxBytes), s.settings().FetchMaxBytes), 0)
+	f.minBytes = max(min(int(req.MinBytes), f.maxBytes), 0)
+	f.committed = req.IsolationLevel == 1
+	f.deadline = 0
+	if req.MaxWaitMillis > 0 {
+		f.deadline = r.now() + min(time.Duration(req.MaxWaitMillis)*time.Millisecond, fetchWaitMax)
+	}
+	f.look(false)
+}
+
+// open finds out what is asked for: by the request alone, or with its session.
+func (f *fetch) open(req *kmsg.FetchRequest) int16 {
+	sessions := f.s.sessions
+	f.session, f.id, f.full = nil, 0, true
+	f.parts = f.parts[:0]
+	if f.version >= 7 {
+		switch req.SessionEpoch {
+		case sessionEpochInitial, sessionEpochFinal:
+			if req.SessionID != 0 {
+				sessions.end(req.SessionID)
+			}
+			if req.SessionEpoch == sessionEpochInitial {
+				f.session = sessions.begin(f.r.now(), req)
+			}
+		default:
+			s, code := sessions.next(f.r.now(), req)
+			if code != codeNone {
+				return code
+			}
+			if s == nil {
+				return codeNone // nothing is left to fetch
+			}
+			f.session, f.full = s, false
+		}
+	}
+	if f.session != nil {
+		f.id = f.session.id
+		f.parts = sessions.list(f.session, f.parts)
+		return codeNone
+	}
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			f.parts = append(f.parts, fetchPart{
+				name: t.Topic, id: t.TopicID, partition: p.Partition, offset: p.FetchOffset, maxBytes: p.PartitionMaxBytes,
+				leaderEpoch: p.CurrentLeaderEpoch, lastFetchedEpoch: p.LastFetchedEpoch, tell: true,
+			})
+		}
+	}
+	return codeNone
+}
+
+// look looks at all partitions and answers, or parks the request. last says that the time is over.
+func (f *fetch) look(last bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over {
+		return
+	}
+	if f.waiter != nil {
+		f.waiter.Cancel()
+		f.waiter = nil
+	}
+	f.snap = f.s.deps.Catalog.Current()
+	bytes, ready := f.readAll()
+	if ready || bytes >= f.minBytes || last || len(f.parts) == 0 || f.deadline <= f.r.now() {
+		f.answer()
+		return
+	}
+	f.releaseSpans()
+	f.park()
+}
+
+// readAll looks at the partitions in order. ready says that there is an error or a divergence to tell at once.
+func (f *fetch) readAll() (bytes int, ready bool) {
+	left := f.maxBytes
+	for i := range f.parts {
+		p := &f.parts[i]
+		f.read(p, left, bytes == 0)
+		bytes += p.length()
+		left = max(left-p.length(), 0)
+		if p.code != codeNone || p.diverging != nil {
+			ready = true
+		}
+	}
+	return bytes, ready
+}
+
+// read looks at one partition. atLeastOne lets a batch through that is longer than what is left.
+func (f *fetch) read(p *fetchPart, left int, atLeastOne bool) {
+	p.highWatermark, p.lastStable, p.logStart = -1, -1, -1
+	p.span, p.aborted, p.diverging, p.replica, p.view = seglog.Span{}, nil, nil, nil, nil
+	p.topic, p.code = findTopic(f.snap, p.name, p.id, f.version >= 13)
+	if p.code != codeNone {
+		return
+	}
+	p.replica, p.view, p.code = f.s.findLeader(p.topic, p.partition)
+	if p.code != codeNone {
+		return
+	}
+	if p.code = f.s.codeOf(checkEpoch(p.view, p.leaderEpoch)); p.code != codeNone {
+		return
+	}
+	err := f.readView(p, left, atLeastOne)
+	if errors.Is(err, seglog.ErrOutOfRange) {
+		if newer := p.replica.View(); newer != p.view { // what was there was deleted since: a newer view decides
+			p.view = newer
+			err = f.readView(p, left, atLeastOne)
+		}
+	}
+	if err != nil {
+		p.span.Release()
+		p.span, p.code = seglog.Span{}, f.s.codeOf(err)
+		if p.code != codeOffsetOutOfRange {
+			p.highWatermark, p.lastStable, p.logStart = -1, -1, -1
+		}
+	}
+}
+
+func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
+	v := p.view
+	p.highWatermark, p.lastStable, p.logStart = v.HighWatermark, v.LastStable, v.Start
+	if p.lastFetchedEpoch >= 0 && f.version >= 12 {
+		epoch, end := v.Log.EpochEnd(p.lastFetchedEpoch)
+		if epoch < 0 || end < 0 {
+			return seglog.ErrOutOfRange
+		}
+		if epoch < p.lastFetchedEpoch || end < p.offset {
+			p.diverging = &wire.FetchEpochEnd{Epoch: epoch, EndOffset: end}
+			return nil
+		}
+	}
+	if p.offset < v.Start || p.offset > v.End {
+		return seglog.ErrOutOfRange
+	}
+	limit := v.HighWatermark
+	if f.committed {
+		limit = v.LastStable
+		p.aborted = []wire.FetchAborted{}
+	}
+	if p.offset >= limit {
+		return nil
+	}
+	p.span, err = v.Log.Read(p.offset, min(max(int(p.maxBytes), 0), left), limit, atLeastOne)
+	if err != nil || !f.committed || p.span.Length == 0 {
+		return err
+	}
+	rows, err := v.Log.Aborted(p.offset, limit)
+	for _, row := range rows {
+		p.aborted = append(p.aborted, wire.FetchAborted{ProducerID: row.ProducerID, FirstOffset: row.FirstOffset})
+	}
+	return err
+}
+
+func (f *fetch) releaseSpans() {
+	for i := range f.parts {
+		f.parts[i].span.Release()
+		f.parts[i].span = seglog.Span{}
+	}
+}
+
+// park waits for partitions to move. mu is held, so that whoever wakes it waits until everything is set up.
+func (f *fetch) park() {
+	if f.timer == nil {
+		wait := f.deadline - f.r.now()
+		f.timer = time.AfterFunc(wait, func() { f.r.later(func() { f.look(true) }) })
+		if !f.r.onClose(f.abandon) {
+			f.timer.Stop()
+			f.timer, f.over = nil, true
+			f.r.abandon()
+			return
+		}
+	}
+	f.waiter = replica.NewWaiter(func() { f.r.later(func() { f.look(false) }) })
+	n := 0
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.replica == nil {
+			continue
+		}
+		if n++; n > f.s.limits.FetchPartitionsMax {
+			break
+		}
+		p.replica.Await(f.r.context(), p.view, f.waiter)
+	}
+}
+
+// abandon ends a parked fetch whose connection has closed. The fetch is left to the collector: a wake-up may be on its
+// way.
+func (f *fetch) abandon() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over {
+		return
+	}
+	f.over = true
+	f.unpark()
+	f.releaseSpans()
+	f.r.abandon()
+}
+
+func (f *fetch) unpark() {
+	if f.waiter != nil {
+		f.waiter.Cancel()
+		f.waiter = nil
+	}
+	if f.timer != nil {
+		f.timer.Stop()
+		f.timer = nil
+	}
+}
+
+// answer encodes what was found. mu is held.
+func (f *fetch) answer() {
+	parked := f.timer != nil
+	f.over = true
+	f.unpark()
+	if f.session != nil {
+		f.s.sessions.settle(f.session, f.parts, !f.full)
+	}
+	parts, err := f.encode()
+	if err != nil {
+		f.releaseSpans()
+		f.r.closeConn(err.Error())
+		return
+	}
+	if parked {
+		f.r.respondParts(parts, f.releaseSpans) // a late wake-up may still hold this fetch: it is not used again
+		return
+	}
+	f.r.respondParts(parts, f.sent)
+}
+
+// release gives the fetch back to the pool, once its answer was sent.
+func (f *fetch) release() {
+	f.releaseSpans()
+	clear(f.parts)
+	f.r, f.session, f.snap = nil, nil, nil
+	if cap(f.parts) <= fetchKeepMax {
+		f.s.fetches.Put(f)
+	}
+}
+
+// fetchKeepMax is the number of partitions up to which a fetch is kept for the next request.
+const fetchKeepMax = 256

@@ -1,0 +1,479 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"cairn/engine/broker/partition"
+	"cairn/engine/broker/seglog"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+	"cairn/platform/observe"
+)
+
+// kind tells messages apart.
+type kind uint8
+
+const (
+	msgAppend kind = iota
+	msgFlushed
+	msgAwait
+	msgDeleteRecords
+	msgStartDurable
+	msgProducers
+	msgLead
+	msgResign
+	msgConfig
+	msgRetain
+	msgTrim
+	msgClose
+)
+
+// message is everything that can be asked of a shard. Few fields are set for each kind; it is a value, so that sending
+// one allocates nothing.
+type message struct {
+	kind      kind
+	good      bool
+	epoch     int32
+	count     int
+	offset    int64
+	replica   *Replica
+	append    *AppendRequest
+	seen      *View
+	waiter    *Waiter
+	config    *Config
+	err       error
+	deleted   func(int64, error)
+	producers func(*partition.Producers, error)
+	led       func(int32, error)
+	removed   func(seglog.Removed, error)
+	closed    func(error)
+}
+
+// tickInterval is how often a shard looks at the partitions that were written to: to let go of what idle ones hold, and
+// to time out parked appends. A shard with no such partition has no timer.
+const tickInterval = 5 * time.Second
+
+// idleTicks without an append make a partition let go of its files.
+const idleTicks = 6
+
+// acksTimeoutDefault answers a parked append whose producer gave no time.
+const acksTimeoutDefault = time.Minute
+
+// shard owns the partitions that were given to it.
+type shard struct {
+	cfg  ShardsConfig
+	deps Deps
+	box  *mailbox.Mailbox[message]
+	now  clock.Now
+
+	touched []*Replica // of the present step
+	active  []*Replica // written to lately
+	scratch []byte     // gathers one write
+	tick    time.Duration
+
+	appends, bytes, refused *observe.Counter
+}
+
+func newShard(n int, cfg ShardsConfig, deps Deps) *shard {
+	if deps.Observer == nil {
+		deps.Observer = observe.Discard()
+	}
+	m := deps.Observer.Metrics
+	s := &shard{
+		cfg: cfg, deps: deps,
+		appends: m.Counter("cairn_partition_append_requests_total"),
+		bytes:   m.Counter("cairn_partition_append_bytes_total"),
+		refused: m.Counter("cairn_partition_append_refused_total"),
+	}
+	s.box = mailbox.New(deps.Runtime, fmt.Sprint("shard ", n), max(cfg.QueueMax, 64), s)
+	return s
+}
+
+// Step handles what has arrived, writes what was gathered, asks for flushes and publishes what changed.
+func (s *shard) Step(now clock.Now, batch []message) time.Duration {
+	s.now = now
+	for i := range batch {
+		s.handle(&batch[i])
+	}
+	for _, r := range s.touched {
+		s.settle(r)
+	}
+	clear(s.touched)
+	s.touched = s.touched[:0]
+	if len(s.active) == 0 {
+		s.tick = 0
+		return 0
+	}
+	if s.tick == 0 {
+		s.tick = now.Mono + tickInterval
+	}
+	if now.Mono >= s.tick {
+		s.onTick()
+		s.tick = now.Mono + tickInterval
+	}
+	return s.tick
+}
+
+func (s *shard) handle(m *message) {
+	r := m.replica
+	s.touch(r)
+	if m.kind == msgAppend {
+		r.own.incoming = append(r.own.incoming, m.append)
+		return
+	}
+	s.write(r) // keep the order of arrival
+	switch m.kind {
+	case msgFlushed:
+		s.onFlushed(r, m.offset, m.err)
+	case msgAwait:
+		s.onAwait(r, m.seen, m.waiter)
+	case msgDeleteRecords:
+		s.onDeleteRecords(r, m.offset, m.deleted)
+	case msgStartDurable:
+		s.onStartDurable(r, m.offset, m.err, m.deleted)
+	case msgProducers:
+		if r.own.err != nil {
+			m.producers(nil, r.own.err)
+			return
+		}
+		m.producers(&r.own.state.Producers, nil)
+	case msgLead:
+		s.onLead(r, m.epoch, m.count, m.led)
+	case msgResign:
+		s.onResign(r, m.epoch)
+	case msgConfig:
+		s.onConfig(r, m.config)
+	case msgRetain, msgTrim:
+		s.onRemove(r, m)
+	case msgClose:
+		s.onClose(r, m.good, m.closed)
+	}
+}
+
+func (s *shard) touch(r *Replica) {
+	if !r.own.touched {
+		r.own.touched = true
+		s.touched = append(s.touched, r)
+	}
+}
+
+// settle ends a step for one replica: gathered appends are written, a flush is asked for, the view is published, and
+// what the new high watermark acknowledges is answered. Answers come after the view: who reads it next sees them.
+func (s *shard) settle(r *Replica) {
+	r.own.touched = false
+	s.write(r)
+	o := &r.own
+	if o.err == nil && !o.flushing && o.state.Flushed() < o.state.End() && o.config.Durability == partition.Flushed {
+		o.flushing = true
+		o.log.Flush(func(end int64, err error) {
+			s.box.Post(message{kind: msgFlushed, replica: r, offset: end, err: err})
+		})
+	}
+	if o.changed {
+		r.publish()
+	}
+	s.answer(r)
+	if cap(o.incoming) > 64 {
+		o.incoming = nil // a burst's memory is given back
+	}
+}
+
+// publish makes the owner's state visible and wakes who waits for it.
+func (r *Replica) publish() {
+	o := &r.own
+	o.changed = false
+	leader, epoch := o.state.Leader()
+	old := r.view.Load()
+	v := &View{
+		Err: o.err, Leader: leader && o.err == nil, LeaderEpoch: epoch, InSync: o.inSync,
+		Start: o.state.Start(), LastStable: o.state.LastStable(), HighWatermark: o.state.HighWatermark(), End: o.state.End(),
+		Log: o.log.View(), Config: o.config,
+	}
+	r.view.Store(v)
+	if old != nil && v.moved(old) && len(o.waiters) > 0 {
+		waiters := o.waiters
+		o.waiters = nil
+		for _, w := range waiters {
+			w.fire()
+		}
+	}
+}
+
+// answer finishes the parked appends that are acknowledged now.
+func (s *shard) answer(r *Replica) {
+	o := &r.own
+	hw, n := o.state.HighWatermark(), 0
+	for n < len(o.parked) && o.parked[n].end <= hw {
+		a := o.parked[n]
+		a.LogStart = o.state.Start()
+		a.finish(nil)
+		o.parked[n] = nil
+		n++
+	}
+	if n == len(o.parked) {
+		o.parked = o.parked[:0]
+		if cap(o.parked) > 1024 {
+			o.parked = nil
+		}
+		return
+	}
+	o.parked = o.parked[n:]
+}
+
+func (s *shard) onFlushed(r *Replica, end int64, err error) {
+	o := &r.own
+	o.flushing = false
+	if o.err != nil {
+		return
+	}
+	if err != nil {
+		s.fail(r, err)
+		return
+	}
+	if o.state.FlushedTo(end) {
+		o.changed, o.unnamed = true, true
+		o.log.SetHighWatermark(o.state.HighWatermark())
+	}
+	s.check(r)
+}
+
+// fail makes a replica unusable: its directory has failed, or the state contradicts itself. Nothing that was not
+// acknowledged will be.
+func (s *shard) fail(r *Replica, err error) {
+	o := &r.own
+	if o.err != nil {
+		return
+	}
+	o.err, o.changed = err, true
+	s.deps.Observer.Log.Error("partition stopped", "topic", r.tp.Topic, "partition", r.tp.Partition, "error", err)
+	s.refuse(r, err)
+}
+
+// refuse answers everything that waits with err.
+func (s *shard) refuse(r *Replica, err error) {
+	o := &r.own
+	for _, list := range [][]*AppendRequest{o.incoming, o.parked} {
+		for _, a := range list {
+			a.finish(err)
+		}
+	}
+	o.incoming, o.parked = nil, nil
+}
+
+func (s *shard) check(r *Replica) {
+	if err := r.own.state.CheckInvariants(); err != nil {
+		s.fail(r, err)
+	}
+}
+
+func (s *shard) onAwait(r *Replica, seen *View, w *Waiter) {
+	o := &r.own
+	if o.changed || o.err != nil || r.View().moved(seen) {
+		w.fire()
+		return
+	}
+	if len(o.waiters) > 0 && len(o.waiters) == cap(o.waiters) {
+		live := o.waiters[:0] // those that were cancelled meanwhile go before the list grows
+		for _, x := range o.waiters {
+			if !x.over.Load() {
+				live = append(live, x)
+			}
+		}
+		clear(o.waiters[len(live):])
+		o.waiters = live
+	}
+	if limit := max(s.cfg.WaitersMax, 1); len(o.waiters) >= limit {
+		o.waiters[0].fire()
+		o.waiters = append(o.waiters[:0], o.waiters[1:]...)
+	}
+	o.waiters = append(o.waiters, w)
+}
+
+func (s *shard) onDeleteRecords(r *Replica, offset int64, done func(int64, error)) {
+	o := &r.own
+	if o.err != nil {
+		done(-1, o.err)
+		return
+	}
+	if leader, _ := o.state.Leader(); !leader {
+		done(-1, partition.ErrNotLeader)
+		return
+	}
+	hw := o.state.HighWatermark()
+	if offset == -1 {
+		offset = hw
+	}
+	if offset < 0 || offset > hw {
+		done(-1, fmt.Errorf("%w: delete records before %d, the high watermark is %d", seglog.ErrOutOfRange, offset, hw))
+		return
+	}
+	if offset <= o.state.Start() {
+		done(o.state.Start(), nil)
+		return
+	}
+	err := o.log.AdvanceStart(offset, func(err error) {
+		s.box.Post(message{kind: msgStartDurable, replica: r, offset: offset, err: err, deleted: done})
+	})
+	if err != nil {
+		done(-1, err)
+	}
+}
+
+func (s *shard) onStartDurable(r *Replica, offset int64, err error, done func(int64, error)) {
+	o := &r.own
+	if err != nil {
+		s.fail(r, err)
+		done(-1, err)
+		return
+	}
+	o.state.StartMoved(offset)
+	o.changed = true
+	s.check(r)
+	done(o.state.Start(), nil)
+}
+
+func (s *shard) onLead(r *Replica, epoch int32, inSync int, done func(int32, error)) {
+	o := &r.own
+	if o.err != nil {
+		done(o.state.LogEpoch(), o.err)
+		return
+	}
+	if err := o.state.Lead(epoch); err != nil {
+		done(o.state.LogEpoch(), err)
+		return
+	}
+	o.inSync, o.changed = inSync, true
+	if err := o.log.AssignLeaderEpoch(epoch, o.state.End()); err != nil {
+		s.fail(r, err)
+	}
+	done(o.state.LogEpoch(), o.err)
+}
+
+func (s *shard) onResign(r *Replica, epoch int32) {
+	r.own.state.Resign(epoch)
+	r.own.changed = true
+	s.refuse(r, partition.ErrNotLeader)
+}
+
+func (s *shard) onConfig(r *Replica, c *Config) {
+	o := &r.own
+	o.config, o.changed = c, true
+	o.state.SetDurability(c.Durability)
+	if err := o.log.SetConfig(c.Log); err != nil {
+		s.deps.Observer.Log.Error("settings refused by the log", "topic", r.tp.Topic, "partition", r.tp.Partition, "error", err)
+	}
+}
+
+// onRemove applies retention or the device's budget, never beyond what readers of committed data have been given.
+func (s *shard) onRemove(r *Replica, m *message) {
+	o := &r.own
+	if o.err != nil {
+		m.removed(seglog.Removed{}, o.err)
+		return
+	}
+	var removed seglog.Removed
+	var err error
+	bound := o.state.LastStable()
+	if m.kind == msgTrim {
+		removed, err = o.log.TrimTo(s.now, m.offset, bound)
+	} else {
+		removed, err = o.log.Retention(s.now, m.good, bound)
+		if o.config.ProducerExpiration > 0 && m.good {
+			o.state.Producers.Expire(s.now.UnixMilli(), o.config.ProducerExpiration)
+		}
+	}
+	if removed.Segments > 0 {
+		o.state.StartMoved(removed.StartOffset)
+		o.changed = true
+	}
+	if errors.Is(err, seglog.ErrFailed) {
+		s.fail(r, err)
+	}
+	m.removed(removed, err)
+}
+
+func (s *shard) onClose(r *Replica, remove bool, done func(error)) {
+	o := &r.own
+	s.refuse(r, ErrClosed)
+	s.forget(r)
+	failed := o.err
+	o.err, o.changed = ErrClosed, true
+	r.publish()
+	switch {
+	case remove:
+		done(o.log.Delete())
+	case failed != nil:
+		done(nil) // the directory has failed: there is nothing to save
+	default:
+		err := o.log.SaveProducerState(o.state.End(), o.state.Producers.MarshalSnapshot(nil))
+		done(errors.Join(err, o.log.Close()))
+	}
+}
+
+func (s *shard) forget(r *Replica) {
+	if !r.own.active {
+		return
+	}
+	r.own.active = false
+	for i, x := range s.active {
+		if x == r {
+			s.active = append(s.active[:i], s.active[i+1:]...)
+			return
+		}
+	}
+}
+
+// onTick lets idle partitions go, answers parked appends whose time is over, and asks for a checkpoint.
+func (s *shard) onTick() {
+	moved := false
+	kept := s.active[:0]
+	for _, r := range s.active {
+		o := &r.own
+		moved = moved || o.unnamed
+		o.unnamed = false
+		s.timeOut(r)
+		o.idle++
+		if o.idle < idleTicks || len(o.parked) > 0 || o.flushing {
+			kept = append(kept, r)
+			continue
+		}
+		o.active = false
+		if o.err == nil {
+			if err := o.log.Rest(); err != nil {
+				s.fail(r, err)
+				r.publish()
+			}
+		}
+	}
+	clear(s.active[len(kept):])
+	s.active = kept
+	if moved && s.deps.Moved != nil {
+		s.deps.Moved()
+	}
+}
+
+func (s *shard) timeOut(r *Replica) {
+	o := &r.own
+	kept := o.parked[:0]
+	for _, a := range o.parked {
+		if a.deadline > s.now.Mono {
+			kept = append(kept, a)
+			continue
+		}
+		a.finish(ErrTimeout)
+	}
+	clear(o.parked[len(kept):])
+	o.parked = kept
+}
+
+func closedError(err error) error {
+	switch {
+	case errors.Is(err, mailbox.ErrFull):
+		return ErrBusy
+	case errors.Is(err, mailbox.ErrClosed):
+		return ErrClosed
+	}
+	return err
+}

@@ -1,0 +1,128 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+
+	"cairn/engine/broker/batch"
+	"cairn/engine/broker/partition"
+	"cairn/engine/broker/seglog"
+	"cairn/platform/mailbox"
+	"cairn/platform/observe"
+)
+
+// ShardsConfig are the bounds of a box's shards.
+type ShardsConfig struct {
+	// Count of shards: a few for each CPU.
+	Count int
+	// QueueMax bounds the messages that wait at one shard.
+	QueueMax int
+	// StageBytesMax bounds the bytes of appends that are gathered into one write.
+	StageBytesMax int
+	// WaitersMax bounds the long polls that wait at one partition; the oldest is woken early beyond it.
+	WaitersMax int
+}
+
+// Deps is the outside of the shards.
+type Deps struct {
+	Runtime  mailbox.Runtime
+	Observer *observe.Observer
+	// Moved is called, on a shard's goroutine, when high watermarks have moved since the last checkpoint; it only posts.
+	Moved func()
+}
+
+// Shards are the owners of all partitions of a box.
+type Shards struct {
+	shards []*shard
+	seed   maphash.Seed
+}
+
+// NewShards starts the shards.
+func NewShards(cfg ShardsConfig, deps Deps) *Shards {
+	s := &Shards{seed: maphash.MakeSeed()}
+	for i := range max(cfg.Count, 1) {
+		s.shards = append(s.shards, newShard(i, cfg, deps))
+	}
+	return s
+}
+
+// Close ends the shards after the topics room has closed every replica.
+func (s *Shards) Close() {
+	for _, sh := range s.shards {
+		sh.box.Close()
+	}
+}
+
+// Open makes a replica of an open log: it reads the producers' state and follows the log behind it, which may block on
+// the disk; call it off any owner. The replica leads nothing yet.
+func (s *Shards) Open(log *seglog.Log, highWatermark int64, cfg *Config) (*Replica, error) {
+	r := &Replica{tp: log.TopicPartition(), topicID: log.TopicID()}
+	r.shard = s.shards[s.pick(r.tp)]
+	r.own.log, r.own.config = log, cfg
+	view := log.View()
+	r.own.state.Open(view.StartOffset(), view.EndOffset(), view.LatestEpoch(), highWatermark)
+	r.own.state.SetDurability(cfg.Durability)
+	if err := loadProducers(&r.own.state.Producers, log, true); err != nil {
+		return nil, fmt.Errorf("open %s-%d: %w", r.tp.Topic, r.tp.Partition, err)
+	}
+	r.publish()
+	return r, nil
+}
+
+// pick spreads partitions: those of one topic go to different shards.
+func (s *Shards) pick(tp seglog.TopicPartition) int {
+	return int((maphash.String(s.seed, tp.Topic) + uint64(tp.Partition)) % uint64(len(s.shards)))
+}
+
+// loadProducers rebuilds the producers' state: the newest snapshot that can be read, and the batches after it. With
+// aborted it also brings the transaction index up to what those batches say, which a crash may have cut.
+func loadProducers(p *partition.Producers, log *seglog.Log, aborted bool) error {
+	view := log.View()
+	from := view.StartOffset()
+	atMost := view.EndOffset()
+	for {
+		offset, blob, ok, err := log.ProducerState(atMost)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			*p = partition.Producers{}
+			break
+		}
+		err = p.UnmarshalSnapshot(blob)
+		if err == nil {
+			from = max(offset, from)
+			break
+		}
+		if !errors.Is(err, partition.ErrSnapshot) || offset == 0 {
+			return err
+		}
+		atMost = offset - 1 // an older snapshot and more of the log give the same state
+	}
+	if aborted {
+		if err := log.ResetAborted(from); err != nil {
+			return err
+		}
+	}
+	return view.Scan(from, view.EndOffset(), func(h *batch.Header, control []byte) error {
+		if row, ok := note(p, h, control); ok && aborted {
+			return log.AppendAborted(seglog.AbortedTxn(row))
+		}
+		return nil
+	})
+}
+
+// note tells the producers' state of a batch that is in the log. It returns the row for the transaction index of a
+// marker that aborted something.
+func note(p *partition.Producers, h *batch.Header, control []byte) (partition.Aborted, bool) {
+	if control == nil {
+		p.Appended(h)
+		return partition.Aborted{}, false
+	}
+	marker, err := batch.ReadMarker(h, control)
+	if err != nil || marker.Type != batch.Commit && marker.Type != batch.Abort {
+		return partition.Aborted{}, false // another control record, such as a leader change: no producer's
+	}
+	return p.Marked(h, marker.Type == batch.Commit, marker.CoordinatorEpoch)
+}

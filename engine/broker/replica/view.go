@@ -1,0 +1,73 @@
+package replica
+
+import (
+	"sync/atomic"
+	"time"
+
+	"cairn/engine/broker/partition"
+	"cairn/engine/broker/seglog"
+)
+
+// Config are the settings of one partition, as its topic has them now. A Config is immutable once given.
+type Config struct {
+	Log seglog.Config
+	// Durability says when a record counts as acknowledged (cairn.durability).
+	Durability partition.Durability
+	// InSyncMin is min.insync.replicas; appends with acks=all are refused with fewer replicas in sync.
+	InSyncMin int
+	// BatchBytesMax is max.message.bytes, the greatest batch in bytes, as compressed by its producer.
+	BatchBytesMax int
+	// Compact says that cleanup.policy has compact: records without a key are refused.
+	Compact bool
+	// LogAppendTime says that the leader's clock, not the producer's, gives the timestamps.
+	LogAppendTime bool
+	// TimestampBefore and TimestampAfter bound how far a producer's timestamps may lie from the leader's clock
+	// (message.timestamp.before.max.ms, message.timestamp.after.max.ms); negative means no bound.
+	TimestampBefore, TimestampAfter time.Duration
+	// ProducerExpiration is how long a silent producer id is remembered (producer.id.expiration.ms).
+	ProducerExpiration time.Duration
+	// ProducersMax bounds the producer ids of a partition; the longest silent one goes.
+	ProducersMax int
+	// Internal marks a topic that only coordinators write.
+	Internal bool
+}
+
+// View is what a partition's owner has published: immutable, one instant.
+type View struct {
+	// Err, when set, says why the partition cannot be used: its log directory has failed, or it was closed.
+	Err error
+	// Leader says whether this box leads; LeaderEpoch is the present epoch, -1 before the first.
+	Leader      bool
+	LeaderEpoch int32
+	// InSync is the number of replicas in sync, this one included.
+	InSync int
+	// Start <= LastStable <= HighWatermark <= End.
+	Start, LastStable, HighWatermark, End int64
+	// Log reads the bytes.
+	Log    seglog.View
+	Config *Config
+}
+
+// moved reports whether somebody who has seen old has something new to look at.
+func (v *View) moved(old *View) bool {
+	return v.HighWatermark != old.HighWatermark || v.LastStable != old.LastStable || v.LeaderEpoch != old.LeaderEpoch ||
+		v.Leader != old.Leader || v.Err != old.Err || v.Start != old.Start
+}
+
+// Waiter is one long poll, parked at one or more partitions. The first of them that moves wakes it, once.
+type Waiter struct {
+	over atomic.Bool
+	wake func()
+}
+
+// NewWaiter returns a waiter that calls wake at most once, from any goroutine; wake must not block.
+func NewWaiter(wake func()) *Waiter { return &Waiter{wake: wake} }
+
+// Cancel ends the wait. It reports false when wake has been or is being called.
+func (w *Waiter) Cancel() bool { return w.over.CompareAndSwap(false, true) }
+
+func (w *Waiter) fire() {
+	if w.over.CompareAndSwap(false, true) {
+		w.wake()
+	}
+}

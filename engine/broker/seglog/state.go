@@ -1,0 +1,113 @@
+package seglog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"cairn/platform/vfs"
+)
+
+// SaveProducerState stores a blob that describes the producers before offset, in <offset>.snapshot. It becomes durable with
+// the next Flush, and may be torn by a crash before: the blob carries its own checksum. One is kept for each segment, and
+// the newest two. ErrFull leaves nothing behind.
+func (l *Log) SaveProducerState(offset int64, blob []byte) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if offset < 0 || offset > l.tail.next || len(blob) > l.dir.cfg.Limits.ProducerStateBytesMax {
+		return fmt.Errorf("producer state of %v at offset %d of %d, %d bytes: %w", l.tp, offset, l.tail.next, len(blob), ErrInvalid)
+	}
+	name := l.snapshotName(offset)
+	f, err := l.dir.fs.Open(name, vfs.Create)
+	if err == nil {
+		if err = f.Truncate(0); err == nil {
+			_, err = f.WriteAt(blob, 0)
+		}
+		_ = f.Close()
+	}
+	if err != nil {
+		_ = l.dir.fs.Remove(name)
+		return fmt.Errorf("producer state of %v: %w", l.tp, l.dir.check("write snapshot", err))
+	}
+	l.mu.Lock()
+	l.dirtyNames = append(l.dirtyNames, name)
+	l.dirtyDir = true
+	l.mu.Unlock()
+	if i, found := slices.BinarySearch(l.snapshots, offset); !found {
+		l.snapshots = slices.Insert(l.snapshots, i, offset)
+	}
+	l.sinceSave = 0
+	l.thinSnapshots()
+	return nil
+}
+
+// ProducerState returns the newest blob at or below offset; ok is false if there is none. The blob is the caller's. It may
+// be torn: the caller checks it and asks again below its offset.
+func (l *Log) ProducerState(atMost int64) (offset int64, blob []byte, ok bool, err error) {
+	if err := l.usable(); err != nil {
+		return 0, nil, false, err
+	}
+	for i := len(l.snapshots) - 1; i >= 0; i-- {
+		offset := l.snapshots[i]
+		if offset > atMost {
+			continue
+		}
+		blob, err := readFile(l.dir.fs, l.snapshotName(offset), int64(l.dir.cfg.Limits.ProducerStateBytesMax))
+		switch {
+		case errors.Is(err, vfs.ErrNotExist) || errors.Is(err, ErrCorrupt):
+			continue
+		case err != nil:
+			return 0, nil, false, fmt.Errorf("producer state of %v: %w", l.tp, l.dir.check("read snapshot", err))
+		}
+		return offset, blob, true, nil
+	}
+	return 0, nil, false, nil
+}
+
+func (l *Log) snapshotName(offset int64) string {
+	return l.path + "/" + offsetName(offset) + suffixSnapshot
+}
+
+func (l *Log) removeSnapshot(offset int64) { _ = l.dir.fs.Remove(l.snapshotName(offset)) }
+
+// keepSnapshots takes over a list of snapshots and removes those beyond the end.
+func (l *Log) keepSnapshots(found []int64) {
+	slices.Sort(found)
+	kept := found[:0]
+	for _, offset := range found {
+		if offset > l.tail.next {
+			l.removeSnapshot(offset)
+			continue
+		}
+		kept = append(kept, offset)
+	}
+	l.snapshots = kept
+}
+
+// thinSnapshots removes snapshots that neither stand at the beginning of a segment nor are among the newest two.
+func (l *Log) thinSnapshots() {
+	kept := l.snapshots[:0]
+	for i, offset := range l.snapshots {
+		s := segmentFor(l.view.segs, offset)
+		if i+2 >= len(l.snapshots) || s >= 0 && l.view.segs[s].base == offset {
+			kept = append(kept, offset)
+			continue
+		}
+		l.removeSnapshot(offset)
+	}
+	l.snapshots = kept
+}
+
+// dropSnapshots removes snapshots below the first segment, but for the newest.
+func (l *Log) dropSnapshots(base int64) {
+	kept := l.snapshots[:0]
+	for i, offset := range l.snapshots {
+		if offset >= base || i+1 == len(l.snapshots) {
+			kept = append(kept, offset)
+			continue
+		}
+		l.removeSnapshot(offset)
+	}
+	l.snapshots = kept
+}

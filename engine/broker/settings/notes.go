@@ -1,0 +1,106 @@
+package settings
+
+// note is what cairn says about a setting: what it does here, and its documentation. A setting without a note has no
+// effect.
+type note struct {
+	effect Effect
+	doc    string
+}
+
+// cairnTopicTable are the topic settings of our own, in the format of Kafka's table.
+const cairnTopicTable = `cairn.durability	STRING	flushed	[flushed, replicated]	
+cairn.full	STRING	trim	[trim, refuse]	
+cairn.validate.compressed	BOOLEAN	false		
+`
+
+// cairnBrokerTable are the broker settings that Kafka 4 does not have any more and tools still look for.
+const cairnBrokerTable = `inter.broker.protocol.version	STRING	4.0-IV3		read-only
+log.message.format.version	STRING	3.0-IV1		read-only
+`
+
+const compactionLater = " Compaction comes later: until then a compacted topic keeps everything."
+
+var topicNotes = map[string]note{
+	"cairn.durability":                {Effective, "What an acknowledgement promises. flushed: the record is on stable storage of the leader, and with acks=all of every in-sync replica. replicated: Kafka's own rule, the page cache; a power cut may take acknowledged records."},
+	"cairn.full":                      {Effective, "What happens when the log directory's budget is used up. trim: the oldest segments of topics with cleanup.policy=delete are removed, counted and alarmed. refuse: writes to this topic are refused."},
+	"cairn.validate.compressed":       {Effective, "Whether compressed batches are opened to check every record. By default they are stored as they came, after their checksum and header were checked."},
+	"cleanup.policy":                  {Effective, "delete removes old segments by time and size. compact refuses records without a key." + compactionLater},
+	"compression.type":                {NoEffect, "cairn always stores a batch as its producer compressed it, which is what producer means. Another value is kept and has no effect."},
+	"delete.retention.ms":             {NoEffect, "How long markers of deletion are kept in a compacted topic, in milliseconds." + compactionLater},
+	"file.delete.delay.ms":            {Effective, "How long a removed segment stays on disk before it is unlinked, in milliseconds."},
+	"flush.messages":                  {Conditional, "With cairn.durability=flushed every acknowledged record is on stable storage, which is stronger than any value. On a topic with cairn.durability=replicated any value but the default is refused, because it would not be kept."},
+	"flush.ms":                        {Conditional, "With cairn.durability=flushed every acknowledged record is on stable storage, which is stronger than any value. On a topic with cairn.durability=replicated any value but the default is refused, because it would not be kept."},
+	"index.interval.bytes":            {Effective, "How much log lies between two entries of the offset index, in bytes."},
+	"max.compaction.lag.ms":           {NoEffect, "The longest time that a record stays uncompacted, in milliseconds." + compactionLater},
+	"max.message.bytes":               {Effective, "The largest batch that is taken, compressed if its producer compressed it, in bytes."},
+	"message.timestamp.after.max.ms":  {Effective, "How far in the future a record's timestamp may lie with CreateTime, in milliseconds."},
+	"message.timestamp.before.max.ms": {Effective, "How far in the past a record's timestamp may lie with CreateTime, in milliseconds."},
+	"message.timestamp.type":          {Effective, "CreateTime keeps the producer's timestamps; LogAppendTime stamps the time of the append."},
+	"min.cleanable.dirty.ratio":       {NoEffect, "How much of a compacted log is dirty before it is compacted." + compactionLater},
+	"min.compaction.lag.ms":           {NoEffect, "The shortest time that a record stays uncompacted, in milliseconds." + compactionLater},
+	"min.insync.replicas":             {Effective, "How many in-sync replicas a write with acks=all needs. auto, the default, is 1 for one or two replicas and 2 for three and more; tools are shown the number that it comes to."},
+	"preallocate":                     {NoEffect, "cairn always preallocates active segments in steps, and cuts them when they are closed."},
+	"retention.bytes":                 {Effective, "How much of a partition is kept with cleanup.policy=delete, in bytes; -1 means that size removes nothing. The disk budget holds always."},
+	"retention.ms":                    {Effective, "How long records are kept with cleanup.policy=delete, in milliseconds; -1 means that time removes nothing. It waits until the clock is known to be good."},
+	"segment.bytes":                   {Effective, "The size of a segment file, in bytes."},
+	"segment.index.bytes":             {Effective, "The largest size of an offset index, in bytes; a full one begins a new segment."},
+	"segment.jitter.ms":               {Effective, "By how much segments roll earlier than segment.ms, at random, in milliseconds."},
+	"segment.ms":                      {Effective, "After what time a segment is closed though it is not full, in milliseconds."},
+	"unclean.leader.election.enable":  {Effective, "Whether a replica outside the in-sync set may lead when no other is left. It loses acknowledged records."},
+}
+
+var brokerNotes = map[string]note{
+	"advertised.listeners":                     {Effective, "Where clients are told to connect to. Without it they are told the address that they came in on."},
+	"auto.create.topics.enable":                {Effective, "Whether a topic that a client asks for is created."},
+	"auto.leader.rebalance.enable":             {NoEffect, "Whether leadership returns to preferred replicas by itself. On one box there is nothing to balance."},
+	"broker.id":                                {Effective, "The number of this broker."},
+	"broker.rack":                              {Effective, "Where this broker stands."},
+	"compression.type":                         {NoEffect, "cairn always stores a batch as its producer compressed it, which is what producer means."},
+	"connections.max.idle.ms":                  {Effective, "After what time an idle connection is closed, in milliseconds."},
+	"default.replication.factor":               {Effective, "How many replicas a topic gets when nobody says. auto, the default, is the number of brokers, at most three; tools are shown the number that it comes to."},
+	"delete.topic.enable":                      {Effective, "Whether topics can be deleted."},
+	"fetch.max.bytes":                          {Effective, "The most that one Fetch answers, in bytes."},
+	"group.initial.rebalance.delay.ms":         {Effective, "How long an empty group waits for more members before its first rebalance, in milliseconds."},
+	"group.max.session.timeout.ms":             {Effective, "The longest session timeout that a group member may ask for, in milliseconds."},
+	"group.max.size":                           {Effective, "How many members a group may have."},
+	"group.min.session.timeout.ms":             {Effective, "The shortest session timeout that a group member may ask for, in milliseconds."},
+	"inter.broker.protocol.version":            {NoEffect, "The level of Kafka's features that this broker stands for. Tools conclude from it what they may ask."},
+	"log.message.format.version":               {NoEffect, "Batches are stored in format 2, which every client since Kafka 0.11 writes."},
+	"listeners":                                {Effective, "Where this broker listens."},
+	"log.cleaner.delete.retention.ms":          {NoEffect, "The default of delete.retention.ms." + compactionLater},
+	"log.cleanup.policy":                       {Effective, "The default of cleanup.policy."},
+	"log.dir":                                  {Effective, "Where partitions are stored."},
+	"log.dirs":                                 {Effective, "Where partitions are stored."},
+	"log.flush.interval.messages":              {Conditional, "The default of flush.messages: refused where it would not be kept."},
+	"log.flush.interval.ms":                    {Conditional, "The default of flush.ms: refused where it would not be kept."},
+	"log.index.interval.bytes":                 {Effective, "The default of index.interval.bytes."},
+	"log.index.size.max.bytes":                 {Effective, "The default of segment.index.bytes."},
+	"log.message.timestamp.after.max.ms":       {Effective, "The default of message.timestamp.after.max.ms."},
+	"log.message.timestamp.before.max.ms":      {Effective, "The default of message.timestamp.before.max.ms."},
+	"log.message.timestamp.type":               {Effective, "The default of message.timestamp.type."},
+	"log.preallocate":                          {NoEffect, "cairn always preallocates active segments in steps, and cuts them when they are closed."},
+	"log.retention.bytes":                      {Effective, "The default of retention.bytes."},
+	"log.retention.hours":                      {Effective, "The default of retention.ms, in hours; weaker than log.retention.minutes and log.retention.ms."},
+	"log.retention.minutes":                    {Effective, "The default of retention.ms, in minutes; weaker than log.retention.ms."},
+	"log.retention.ms":                         {Effective, "The default of retention.ms."},
+	"log.roll.hours":                           {Effective, "The default of segment.ms, in hours; weaker than log.roll.ms."},
+	"log.roll.jitter.hours":                    {Effective, "The default of segment.jitter.ms, in hours; weaker than log.roll.jitter.ms."},
+	"log.roll.jitter.ms":                       {Effective, "The default of segment.jitter.ms."},
+	"log.roll.ms":                              {Effective, "The default of segment.ms."},
+	"log.segment.bytes":                        {Effective, "The default of segment.bytes."},
+	"log.segment.delete.delay.ms":              {Effective, "The default of file.delete.delay.ms."},
+	"message.max.bytes":                        {Effective, "The default of max.message.bytes."},
+	"min.insync.replicas":                      {Effective, "The default of a topic's min.insync.replicas."},
+	"node.id":                                  {Effective, "The number of this broker."},
+	"num.partitions":                           {Effective, "How many partitions a topic gets when nobody says."},
+	"offset.metadata.max.bytes":                {Effective, "How much metadata a committed offset may carry, in bytes."},
+	"offsets.retention.minutes":                {Effective, "How long the offsets of an empty group are kept, in minutes."},
+	"offsets.topic.num.partitions":             {Effective, "How many partitions __consumer_offsets is created with."},
+	"offsets.topic.replication.factor":         {Effective, "How many replicas __consumer_offsets is created with: at most as many as there are brokers."},
+	"offsets.topic.segment.bytes":              {Effective, "The segment size of __consumer_offsets, in bytes."},
+	"transaction.state.log.num.partitions":     {Effective, "How many partitions __transaction_state is created with."},
+	"transaction.state.log.replication.factor": {Effective, "How many replicas __transaction_state is created with: at most as many as there are brokers."},
+	"transaction.state.log.segment.bytes":      {Effective, "The segment size of __transaction_state, in bytes."},
+	"transaction.state.log.min.isr":            {Effective, "The min.insync.replicas of __transaction_state: at most as many as it has replicas."},
+	"unclean.leader.election.enable":           {Effective, "The default of a topic's unclean.leader.election.enable."},
+}

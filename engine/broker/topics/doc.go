@@ -1,0 +1,10 @@
+// Package topics owns the log directories of a box: it compares what the catalog says this box holds with what is open
+// and on disk, and opens, creates, leads, retains, deletes and sets aside. It is a mailbox and a Step; opening, which
+// reads the disk, runs off the owner, a bounded number at a time.
+//
+// No box acts on an old catalog: until Start, which the node calls after a read index, nothing is opened, deleted or
+// led. A directory whose topic id does not match is set aside and kept. A replica whose log directory is not there is
+// offline; only one that was never there starts empty.
+//
+// The package must not decide who leads (the controller does) or know the wire.
+package topics

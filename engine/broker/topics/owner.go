@@ -1,0 +1,431 @@
+package topics
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/partition"
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+	"cairn/platform/observe"
+)
+
+type kind uint8
+
+const (
+	msgCatalog kind = iota
+	msgStart
+	msgMoved
+	msgOpened
+	msgClosed
+	msgLed
+	msgRemoved
+	msgSwept
+	msgStop
+	msgSettled
+	msgDropped
+)
+
+// message is everything that the owner is told.
+type message struct {
+	kind    kind
+	more    bool
+	epoch   int32
+	part    *part
+	replica *replica.Replica
+	removed seglog.Removed
+	err     error
+	stopped func(error)
+	topic   catalog.UUID
+	settled func()
+}
+
+// phase is where a partition of this box stands.
+type phase uint8
+
+const (
+	phaseQueued  phase = iota // waits for its turn to be opened
+	phaseOpening              // being opened off the owner
+	phaseOpen
+	phaseOffline // cannot be opened; see err
+	phaseClosing
+)
+
+// part is one partition that this box holds, or is letting go of.
+type part struct {
+	tp       seglog.TopicPartition
+	topicID  catalog.UUID
+	phase    phase
+	remove   bool // deleted by the catalog: close with removal as soon as it can be
+	replica  *replica.Replica
+	err      error
+	leading  bool  // Lead was sent for epoch and not refused
+	led      bool  // and was confirmed
+	epoch    int32 // last epoch sent by Lead or Resign
+	topic    *catalog.Topic
+	config   *replica.Config
+	settings any // the topic's settings that config was made from
+}
+
+// owner is the Step behind Topics.
+type owner struct {
+	cfg   Config
+	deps  Deps
+	box   *mailbox.Mailbox[message]
+	table *table
+	now   clock.Now
+
+	started  bool
+	opened   bool
+	settling []func()
+	dropping []message
+	applied  *catalog.Snapshot // what has been acted on
+	parts    map[seglog.TopicPartition]*part
+	queue    []*part // to be opened
+	opening  int
+	closing  int
+	sweeping bool
+	stopping func(error)
+	stopErr  error
+
+	retainAt, checkpointAt time.Duration
+	removedBytes           *observe.Counter
+}
+
+func newOwner(cfg Config, deps Deps, t *table) *owner {
+	o := &owner{
+		cfg: cfg, deps: deps, table: t,
+		applied: catalog.Empty(deps.Catalog.Current().Base()),
+		parts:   make(map[seglog.TopicPartition]*part),
+	}
+	m := deps.Observer.Metrics
+	o.removedBytes = m.Counter("cairn_log_removed_bytes_total")
+	return o
+}
+
+// Step follows the catalog and the partitions that are being opened and closed.
+func (o *owner) Step(now clock.Now, batch []message) time.Duration {
+	o.now = now
+	catalogMoved := false
+	for i := range batch {
+		m := &batch[i]
+		switch m.kind {
+		case msgCatalog:
+			catalogMoved = true
+		case msgStart:
+			o.start()
+			catalogMoved = true
+		case msgMoved:
+			if o.checkpointAt == 0 {
+				o.checkpointAt = now.Mono + o.cfg.CheckpointInterval
+			}
+		case msgOpened:
+			o.onOpened(m.part, m.replica, m.err)
+		case msgClosed:
+			o.onClosed(m.part, m.err)
+		case msgLed:
+			o.onLed(m.part, m.epoch, m.err)
+		case msgRemoved:
+			o.removedBytes.Add(int(m.removed.Bytes))
+			if m.removed.Segments > 0 {
+				o.sweep()
+			}
+		case msgSwept:
+			o.sweeping = false
+			if m.more {
+				o.sweep()
+			}
+		case msgStop:
+			o.stop(m.stopped)
+		case msgSettled:
+			o.settling = append(o.settling, m.settled)
+		case msgDropped:
+			o.dropping = append(o.dropping, *m)
+		}
+	}
+	if catalogMoved && o.started && o.stopping == nil {
+		o.follow()
+	}
+	o.openNext()
+	o.sayOpened()
+	o.saySettled()
+	o.sayDropped()
+	return o.timers()
+}
+
+// start sets aside the directories that are not this box's by the catalog, which is current now.
+func (o *owner) start() {
+	if o.started {
+		return
+	}
+	o.started = true
+	o.retainAt = o.now.Mono + o.cfg.RetentionInterval
+	snapshot := o.deps.Catalog.Current()
+	for _, dir := range o.deps.Dirs {
+		found, err := dir.Partitions()
+		if err != nil {
+			o.deps.Observer.Log.Error("log directory cannot be listed", "directory", dir.Path(), "error", err)
+			continue
+		}
+		for _, f := range found {
+			if o.belongs(snapshot, f) {
+				continue
+			}
+			o.deps.Observer.Log.Warn("stray partition set aside: the catalog does not give it to this box",
+				"topic", f.Topic, "partition", f.Partition, "topic_id", f.TopicID.String(), "directory", dir.Path())
+			if err := dir.SetAside(f.TopicPartition); err != nil {
+				o.deps.Observer.Log.Error("stray partition cannot be set aside", "topic", f.Topic, "partition", f.Partition, "error", err)
+			}
+		}
+	}
+	o.sweep()
+}
+
+func (o *owner) belongs(s *catalog.Snapshot, f seglog.Found) bool {
+	t := s.Topic(f.Topic)
+	if t == nil || t.Partition(f.Partition) == nil || !o.holds(t.Partition(f.Partition)) {
+		return false
+	}
+	return f.TopicID.IsZero() || seglog.ID(t.ID) == f.TopicID
+}
+
+func (o *owner) holds(p *catalog.Partition) bool {
+	for _, r := range p.Replicas {
+		if r == o.cfg.BrokerID {
+			return true
+		}
+	}
+	return false
+}
+
+// follow acts on what changed in the catalog since the last time.
+func (o *owner) follow() {
+	after := o.deps.Catalog.Current()
+	before := o.applied
+	o.applied = after
+	catalog.Diff(before, after, func(was, is *catalog.Topic) {
+		if was != nil && (is == nil || is.Deleting || is.ID != was.ID) {
+			o.dropTopic(was)
+		}
+		if is != nil && !is.Deleting {
+			o.applyTopic(is)
+		}
+	})
+	if !catalog.SameBrokers(before, after) {
+		for _, p := range o.sorted() { // a registration decides who may lead
+			o.applyLeadership(p)
+		}
+	}
+}
+
+// sorted are the partitions by name, so that one seed gives one order.
+func (o *owner) sorted() []*part {
+	return slices.SortedFunc(maps.Values(o.parts), func(a, b *part) int {
+		return cmp.Or(strings.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
+	})
+}
+
+// dropTopic lets go of a deleted topic's partitions.
+func (o *owner) dropTopic(t *catalog.Topic) {
+	for i := range t.Partitions {
+		if p := o.parts[seglog.TopicPartition{Topic: t.Name, Partition: int32(i)}]; p != nil && p.topicID == t.ID {
+			o.letGo(p)
+		}
+	}
+}
+
+func (o *owner) letGo(p *part) {
+	p.remove = true
+	switch p.phase {
+	case phaseOpen:
+		o.closePart(p)
+	case phaseOffline, phaseQueued:
+		o.forget(p)
+	}
+}
+
+// applyTopic brings a topic's partitions to what the catalog says.
+func (o *owner) applyTopic(t *catalog.Topic) {
+	var config *replica.Config
+	for i, cp := range t.Partitions {
+		tp := seglog.TopicPartition{Topic: t.Name, Partition: int32(i)}
+		p := o.parts[tp]
+		if !o.holds(cp) || !cp.HasState {
+			if p != nil && !o.holds(cp) {
+				o.letGo(p)
+			}
+			continue
+		}
+		if config == nil {
+			config = o.configOf(t)
+		}
+		switch {
+		case p == nil:
+			o.add(tp, t, config)
+		case p.topicID != t.ID || p.phase == phaseClosing:
+			p.topic, p.config = t, config // taken up again when the old one is gone
+		default:
+			o.update(p, t, config)
+		}
+	}
+}
+
+func (o *owner) add(tp seglog.TopicPartition, t *catalog.Topic, config *replica.Config) {
+	p := &part{tp: tp, topicID: t.ID, topic: t, config: config, settings: t.Settings, epoch: -1}
+	o.parts[tp] = p
+	o.table.set(tp.Topic, tp.Partition, entry{err: ErrOpening})
+	o.queue = append(o.queue, p)
+}
+
+func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
+	p.topic, p.config = t, config
+	if p.phase != phaseOpen {
+		return // onOpened takes the newest
+	}
+	if p.settings != any(t.Settings) {
+		p.settings = t.Settings
+		p.replica.SetConfig(config)
+	}
+	o.applyLeadership(p)
+}
+
+// applyLeadership leads or resigns as the catalog says now.
+func (o *owner) applyLeadership(p *part) {
+	if p.phase != phaseOpen || p.topic == nil {
+		return
+	}
+	cp := p.topic.Partition(p.tp.Partition)
+	if cp == nil {
+		return
+	}
+	lead := o.applied.LeaderOf(cp) == o.cfg.BrokerID
+	if p.epoch == cp.LeaderEpoch && p.leading == lead {
+		return
+	}
+	was := p.leading
+	p.epoch, p.leading, p.led = cp.LeaderEpoch, lead, false
+	if !lead {
+		p.replica.Resign(cp.LeaderEpoch)
+		if was {
+			o.tell(p, false)
+		}
+		return
+	}
+	p.replica.Lead(cp.LeaderEpoch, len(cp.ISR), func(logEpoch int32, err error) {
+		o.box.Post(message{kind: msgLed, part: p, epoch: logEpoch, err: err})
+	})
+}
+
+func (o *owner) onLed(p *part, logEpoch int32, err error) {
+	switch {
+	case err == nil:
+		if p.leading {
+			p.led = true
+			o.tell(p, true)
+		}
+	case errors.Is(err, partition.ErrStaleEpoch): // the controller was told the logs' epochs before it elected
+		p.leading = false
+		o.deps.Observer.Log.Error("leader epoch is not above the log's: the partition waits for another election",
+			"topic", p.tp.Topic, "partition", p.tp.Partition, "log_epoch", logEpoch)
+	case errors.Is(err, partition.ErrFenced):
+		p.leading = false // an older message; the newer one is on its way
+	default:
+		p.leading = false
+		o.deps.Observer.Log.Error("partition cannot be led", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+	}
+}
+
+func (o *owner) tell(p *part, leader bool) {
+	if o.deps.Led != nil {
+		o.deps.Led(p.replica, leader, p.epoch)
+	}
+}
+
+// sayOpened tells, once, that nothing is left to open.
+func (o *owner) sayOpened() {
+	if o.opened || !o.started || len(o.queue) > 0 || o.opening > 0 {
+		return
+	}
+	o.opened = true
+	if o.deps.Opened != nil {
+		o.deps.Opened()
+	}
+}
+
+// saySettled tells those who wait that everything is led that is to be.
+func (o *owner) saySettled() {
+	if len(o.settling) == 0 || !o.opened {
+		return
+	}
+	for _, p := range o.parts {
+		if p.phase == phaseOffline {
+			continue
+		}
+		if p.phase != phaseOpen || !p.led && o.mayLead(p) {
+			return
+		}
+	}
+	for _, done := range o.settling {
+		done()
+	}
+	o.settling = nil
+}
+
+// mayLead reports whether this box leads the partition, or would once a leader is elected.
+func (o *owner) mayLead(p *part) bool {
+	cp := p.topic.Partition(p.tp.Partition)
+	if cp == nil {
+		return false
+	}
+	leader := o.applied.LeaderOf(cp)
+	return leader == o.cfg.BrokerID || leader == catalog.NoLeader && slices.Contains(cp.ISR, o.cfg.BrokerID)
+}
+
+// sayDropped tells the controller which deleted topics are gone from this box.
+func (o *owner) sayDropped() {
+	if len(o.dropping) == 0 {
+		return
+	}
+	here := make(map[catalog.UUID]bool, len(o.parts))
+	for _, p := range o.parts {
+		here[p.topicID] = true
+	}
+	o.dropping = slices.DeleteFunc(o.dropping, func(m message) bool {
+		if here[m.topic] {
+			return false
+		}
+		m.settled()
+		return true
+	})
+}
+
+// timers runs what is due and returns when the next thing is.
+func (o *owner) timers() time.Duration {
+	if !o.started || o.stopping != nil {
+		return 0
+	}
+	if o.now.Mono >= o.retainAt {
+		o.retainAt = o.now.Mono + o.cfg.RetentionInterval
+		o.retain()
+	}
+	next := o.retainAt
+	if o.checkpointAt != 0 && o.now.Mono >= o.checkpointAt {
+		o.checkpointAt = 0
+		o.checkpoint()
+	}
+	if o.checkpointAt != 0 {
+		next = min(next, o.checkpointAt)
+	}
+	return next
+}
+
+// describe names a partition in an error.
+func (p *part) describe() string { return fmt.Sprintf("%s-%d", p.tp.Topic, p.tp.Partition) }

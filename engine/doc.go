@@ -1,0 +1,101 @@
+// Package engine holds the rooms of one cairn box and no code of its own. This page is what a newcomer reads first.
+//
+// # The rooms
+//
+// Two wings on one ground floor. The ensemble wing is everything ZooKeeper, the broker wing everything Kafka; neither
+// imports the other. engine/node assembles one whole box from a Config and its Deps, and adapts the tree of the one to
+// the needs of the other.
+//
+//	node                    one box, assembled: start order, stop in reverse; wiring only
+//	limits                  every maximum, by name
+//	invariant               what must be true
+//	console                 HTTP: /metrics, /healthz, /readyz, /commands
+//
+//	ensemble                owner of the raft loop: propose, apply, read index, sessions, watches, snapshots
+//	ensemble/jute           ZooKeeper's records on the wire
+//	ensemble/znode          the tree: pure, deterministic
+//	ensemble/keeper         what a leader keeps in order: sessions, containers, TTLs; pure
+//	ensemble/raftlog        entries and snapshots on disk
+//	ensemble/zkserver       sockets on :2181; zkadmin: four-letter words and their JSON; zoocfg: ZooKeeper's own file
+//
+//	broker                  the wing's own map
+//	broker/batch            Kafka's record batches
+//	broker/wire             Kafka's frames, checked before they are decoded
+//	broker/seglog           a partition's log on disk
+//	broker/partition        a partition's rules: producers, epochs, high watermark; pure
+//	broker/replica          owner of the partitions, in shards
+//	broker/topics           owner of the log directories: opens, leads, retains and deletes what the catalog says
+//	broker/catalog          what the znodes under /cairn/kafka say, as immutable snapshots; pure
+//	broker/controller       owner of the cluster's decisions, on the raft leader's box
+//	broker/topicconfig      every setting that Kafka's tools know
+//	broker/group            consumer groups; pure
+//	broker/coordinator      owner of the groups, on __consumer_offsets
+//	broker/kafkaserver      sockets on :9092, one file per API
+//
+//	platform/vfs sockio clock mailbox syncer observe     leaves that know nothing of the engine
+//
+// Arrows run down only: cmd → node → servers → owners → rules → durable → vocabulary → platform. architecture_test.go
+// asserts it, each ban with its reason.
+//
+// # The owners
+//
+// A mutable thing has one owner: a mailbox and a Step. Nothing else touches it; others send a message, or read an
+// immutable snapshot that the owner has published.
+//
+//	thing                                   owner                    read by others as
+//	the znode tree, watches, sessions       ensemble.Ensemble        View, under its read lock (the engine's one lock)
+//	the raft log and snapshots              ensemble, through syncer -
+//	a partition's state and log             replica shard            replica.View
+//	log directories, open partitions        topics.Topics            Lookup
+//	what the cluster decides                controller.Controller    the znodes
+//	the catalog                             the applying goroutine   catalog.Snapshot
+//	groups and their offsets                coordinator.Coordinator  -
+//	flushes of one device                   syncer.Syncer            -
+//
+// # The paths
+//
+// A produced batch. (1) kafkaserver reads the frame into a pooled buffer and checks it before it decodes it
+// (wire prescan); (2) 00_produce.go checks acks, size and CRC and hands the batch to its replica; (3) the shard's Step
+// (replica/append.go) asks partition.Producers, stamps offset and epoch in place, and writes it with its neighbours by
+// one seglog.Append; (4) the shard asks the syncer for one flush of all of it; (5) the flush comes back as a message,
+// partition.State moves the high watermark, the view is published, and the parked requests are answered in order.
+//
+// A fetch. (1) 01_fetch.go takes the replica's View and asks its Log for a Span {file, position, length} under the high
+// watermark; (2) sockio sends the header and the span by sendfile, or copies what is small; (3) with nothing to send
+// the request parks a Waiter, which the shard wakes when its view has moved.
+//
+// A ZooKeeper write. (1) zkserver decodes it, and hands it to the ensemble; (2) the leader stamps its time and proposes;
+// (3) raftlog writes, the syncer flushes the raft log before any other; (4) on commit znode.Apply validates and mutates
+// under the lock, once per batch; (5) events go to the sessions' outboxes, and then the reply.
+//
+// A change of the broker's facts is a ZooKeeper write by the controller under /cairn/kafka; every box applies it,
+// catalog.Project makes the next Snapshot, and topics opens, leads or deletes what it says.
+//
+// # Not obvious
+//
+// A batch's base offset and leader epoch lie outside its CRC, so that stamping needs no new CRC.
+//
+// Acknowledged means flushed: a high watermark never passes what the syncer has reported durable (topics with
+// cairn.durability=replicated excepted).
+//
+// A box that starts leads nothing until the controller has written a leader epoch above every epoch in its log.
+//
+// # Glossary
+//
+//	acks          how many replicas a producer wants to have its batch: 0, 1, -1 (all in sync)
+//	czxid         the zxid that created a znode; that of a broker's registration is its broker epoch
+//	ELR           eligible leader replicas (KIP-966)
+//	epoch         a leader's number: of a partition (leader epoch), of the controller, of a producer, of a broker
+//	HW            high watermark: the offset before which every record is acknowledged
+//	index         position in the raft log
+//	ISR           in-sync replicas
+//	LEO           log end offset: the offset that the next record gets
+//	LSO           last stable offset: below it no transaction is undecided
+//	offset        number of a record in its partition
+//	position      byte in a file
+//	session       a ZooKeeper client's, with a timeout; or a box's, with a lease
+//	span          a range of bytes of a segment file, kept readable
+//	term          raft's epoch
+//	view          an owner's published state
+//	zxid          number of a transaction of the tree, one per applied entry
+package engine

@@ -1,0 +1,16 @@
+// Package ensemble is the owner of the raft loop: one goroutine (a mailbox and a Step) that proposes, appends, applies and
+// answers, and beside it the tree under the engine's one read-write lock.
+//
+// A write is handed over by Propose, stamped with the leader's time, appended to the raft log, flushed by the device's
+// syncer together with everything that arrived meanwhile, and applied under the write lock, once per committed batch:
+// for each entry the tree changes, the watches of this box's connections fire into their outboxes, the subscribers are
+// told, and the completion is called, in this order, so that no reply can show a state whose event is not queued before
+// it. Reads happen in View, under the read lock, which covers look-up, registration of a watch and queueing of the reply.
+//
+// Here live also what belongs to this box and not to the tree: which connection holds a session, watches, subscribers,
+// read indexes that wait, snapshots that are being written. Session expiry and reaping are decided by package keeper on
+// the leader and proposed like any other write.
+//
+// The package must not know sockets or the client protocol's frames (zkserver does), nor anything of the broker. It is
+// the only one that imports the raft library.
+package ensemble

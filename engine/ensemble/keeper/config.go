@@ -1,0 +1,55 @@
+package keeper
+
+import (
+	"fmt"
+	"time"
+)
+
+// Config says how long things may last.
+type Config struct {
+	// Tick is ZooKeeper's tickTime: sessions expire at its multiples, so at most one Tick late.
+	Tick time.Duration
+	// ContainerCheckInterval is znode.container.checkIntervalMs: how often containers and TTL nodes are looked through.
+	ContainerCheckInterval time.Duration
+	// ContainersPerMinute is znode.container.maxPerMinute: at most so many are deleted.
+	ContainersPerMinute int
+	// ContainerNeverUsed is znode.container.maxNeverUsedIntervalMs: from this age on, a container that never had a child
+	// goes too. 0, the default of 3.9.5, keeps it for ever.
+	ContainerNeverUsed time.Duration
+	// BoxLease is how long a box may be silent before its registration ends.
+	BoxLease time.Duration
+	// SelfBox is this box, whose registration holds while the process lives. 0 is none.
+	SelfBox uint64
+	// ProposalsMax bounds the entries of one Step.
+	ProposalsMax int
+}
+
+// Default is ZooKeeper 3.9.5's.
+func Default() Config {
+	return Config{
+		Tick:                   2 * time.Second,
+		ContainerCheckInterval: time.Minute,
+		ContainersPerMinute:    10000,
+		BoxLease:               1500 * time.Millisecond,
+		ProposalsMax:           256,
+	}
+}
+
+// Validate reports the first value that makes no sense.
+func (c Config) Validate() error {
+	switch {
+	case c.Tick < time.Millisecond:
+		return fmt.Errorf("tick %v: at least 1 ms", c.Tick)
+	case c.ContainerCheckInterval < time.Millisecond:
+		return fmt.Errorf("container check interval %v: at least 1 ms", c.ContainerCheckInterval)
+	case c.ContainersPerMinute < 1:
+		return fmt.Errorf("containers per minute %d: at least 1", c.ContainersPerMinute)
+	case c.ContainerNeverUsed < 0:
+		return fmt.Errorf("container never-used interval %v is negative", c.ContainerNeverUsed)
+	case c.BoxLease < time.Millisecond:
+		return fmt.Errorf("box lease %v: at least 1 ms", c.BoxLease)
+	case c.ProposalsMax < 1:
+		return fmt.Errorf("proposals of one step %d: at least 1", c.ProposalsMax)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package ensemble
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"go.etcd.io/raft/v3"
+
+	"cairn/engine/ensemble/raftlog"
+	"cairn/engine/ensemble/znode"
+	"cairn/platform/mailbox"
+	"cairn/platform/observe"
+)
+
+// Open recovers this box's part of the ensemble from its directory and starts it. It returns before the ensemble
+// serves: a box that is alone elects itself within two flushes; ReadIndex tells when.
+func Open(cfg Config, deps Deps) (*Ensemble, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(deps); err != nil {
+		return nil, err
+	}
+	if deps.Observer == nil {
+		deps.Observer = observe.Discard()
+	}
+	e := &Ensemble{cfg: cfg, deps: deps, attached: make(map[int64]*attachment)}
+	e.metrics = newMeters(deps.Observer.Metrics)
+	e.watches = newWatches(cfg.Limits.WatchesMax, cfg.Limits.WatchesPerConnectionMax)
+	e.tree = znode.New()
+	log, recovered, err := raftlog.Open(
+		raftlog.Config{
+			Dir: cfg.Dir, SegmentBytes: cfg.Limits.LogSegmentBytes,
+			PayloadBytesMax: cfg.Limits.ProposalBytesMax + originBytes,
+		},
+		raftlog.Deps{FS: deps.FS, Clock: deps.Runtime.Clock(), Observer: deps.Observer},
+		func(_ raftlog.SnapshotMeta, r io.Reader) (err error) {
+			e.tree, err = znode.Restore(r)
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("open the ensemble in %s: %w", cfg.Dir, err)
+	}
+	o, err := e.start(log, recovered)
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	deps.Observer.Log.Info("ensemble opened", "box", cfg.Box, "snapshot", recovered.Snapshot.Index,
+		"entries", len(recovered.Entries), "commit", recovered.HardState.Commit, "cut_bytes", recovered.Cut.Bytes)
+	for _, name := range recovered.Fallbacks {
+		deps.Observer.Log.Error("snapshot damaged and set aside", "file", name)
+	}
+	e.log = log
+	e.box = mailbox.New(deps.Runtime, "ensemble", cfg.Limits.MailboxMax, o)
+	e.box.Post(message{kind: msgStart})
+	return e, nil
+}
+
+// start builds the owner around what was recovered.
+func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered) (*owner, error) {
+	if r.ShorterThanPromised {
+		return nil, fmt.Errorf("open the ensemble in %s: the log ends with record %d and more was promised: %w",
+			e.cfg.Dir, r.LastSeq, raftlog.ErrCorrupt)
+	}
+	if r.Fresh {
+		r.ConfState = raftlog.ConfState{Voters: e.cfg.Voters}
+		if err := log.Append(raftlog.Batch{ConfState: &r.ConfState}); err != nil {
+			return nil, fmt.Errorf("begin the log: %w", err)
+		}
+	}
+	disk, err := newStorage(r)
+	if err != nil {
+		return nil, err
+	}
+	var nonce [8]byte
+	if _, err := io.ReadFull(e.deps.Random, nonce[:]); err != nil {
+		return nil, fmt.Errorf("name this process: %w", err)
+	}
+	keep, err := newKeeper(e.cfg)
+	if err != nil {
+		return nil, err
+	}
+	o := &owner{
+		e: e, keep: keep, log: log, disk: disk, applied: r.Snapshot.Index, conf: r.ConfState, term: r.HardState.Term,
+		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[uint64]*proposal),
+	}
+	o.snap.last.Index = r.Snapshot.Index
+	e.appliedIndex = o.applied
+	o.node, err = raft.NewRawNode(&raft.Config{
+		ID: e.cfg.Box, ElectionTick: electionTicks, HeartbeatTick: heartbeatTicks, Storage: disk, Applied: o.applied,
+		AsyncStorageWrites: true,
+		MaxSizePerMsg:      e.cfg.Limits.RaftMessageBytesMax,
+		// What is applied at once is applied under one hold of the write lock.
+		MaxCommittedSizePerReady: 4 << 20,
+		// Proposals are bounded before they reach raft.
+		MaxUncommittedEntriesSize: 0,
+		MaxInflightMsgs:           e.cfg.Limits.RaftInflightMax,
+		MaxInflightBytes:          uint64(e.cfg.Limits.RaftInflightMax) * e.cfg.Limits.RaftMessageBytesMax,
+		CheckQuorum:               true, PreVote: true, StepDownOnRemoval: true,
+		// The leader stamps time into what it proposes: a proposal that raft forwards would carry another box's.
+		DisableProposalForwarding: true,
+		ReadOnlyOption:            raft.ReadOnlySafe,
+		Logger:                    raftLogger{e.deps.Observer.Log},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start raft at index %d: %w", o.applied, err)
+	}
+	if o.alone() {
+		if err := o.node.Campaign(); err != nil {
+			return nil, fmt.Errorf("campaign: %w", err)
+		}
+	}
+	o.publish()
+	return o, nil
+}
+
+// Close stops this box's part: what was not proposed is refused, what is in flight is answered with ErrUncertain, and
+// the log is closed after the flush under way. The syncer must outlive it.
+func (e *Ensemble) Close() error {
+	if e.ended.Swap(true) {
+		return nil
+	}
+	e.box.Post(message{kind: msgClose})
+	e.box.Close()
+	return e.log.Close()
+}

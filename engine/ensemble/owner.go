@@ -1,0 +1,406 @@
+package ensemble
+
+import (
+	"errors"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"cairn/engine/ensemble/keeper"
+	"cairn/engine/ensemble/raftlog"
+	"cairn/engine/ensemble/znode"
+	"cairn/platform/clock"
+	"cairn/platform/syncer"
+)
+
+// messageKind says what a message asks of the owner.
+type messageKind uint8
+
+const (
+	msgPropose messageKind = iota
+	msgReattach
+	msgReadIndex
+	msgLeadership
+	msgRegister
+	msgReceive
+	msgUnreachable
+	msgSnapshotSent
+	msgFlushed
+	msgSnapshotWritten
+	msgDeadlines
+	msgStart
+	msgClose
+)
+
+// message is one thing that the owner is told.
+type message struct {
+	kind       messageKind
+	write      Write
+	done       func(znode.Outcome, error)
+	grant      func(Grant, error)
+	out        Outbox
+	session    int64
+	password   string
+	timeoutMs  int32
+	read       func(uint64, error)
+	leadership func(Leadership)
+	register   *registering
+	deadlines  func([]time.Time, [][]int64)
+	raft       *pb.Message
+	ok         bool
+	err        error
+	snapshot   *writtenSnapshot
+}
+
+// owner is what only the ensemble's goroutine touches. The tree and the attachments it changes under Ensemble.mu.
+type owner struct {
+	e    *Ensemble
+	log  *raftlog.Log
+	node *raft.RawNode
+	disk *storage
+
+	now      clock.Now
+	nextTick time.Duration
+
+	// What raft says of this box.
+	role    raft.StateType
+	lead    uint64
+	term    uint64
+	ready   bool // leads, and has applied the first entry of its own term
+	applied uint64
+	conf    raftlog.ConfState
+
+	// Proposals: gathered in this step, and in flight by request id.
+	incarnation  uint64 // tells this process's request ids from those of its predecessors in the log
+	nextRequest  uint64
+	gathered     []*pb.Entry
+	pending      map[uint64]*proposal
+	pendingBytes int64
+	pendingRoom  int64 // what the proposals in flight may grow the tree by
+	stampMs      int64
+
+	// Flushing: the responses that wait for the flush under way, and for the next.
+	flushing  bool
+	inFlight  []*pb.Message
+	unflushed []*pb.Message
+	unsynced  bool // something was appended since the flush under way was asked for
+
+	keep     *keeper.Keeper
+	nextKeep time.Duration // when the keeper is to be asked again
+
+	reads     reads
+	roles     []func(Leadership)
+	toldRole  Leadership
+	waiting   []*registering
+	boxLife   uint64 // the incarnation that this process registers under; 0 before the first
+	secretRun bool   // a secret is being proposed
+
+	snap   snapshotState
+	again  bool  // something changed that tend must look at in this step
+	begun  bool  // Open has returned from making the mailbox
+	doomed error // what was found while the lock was held
+	over   bool
+}
+
+// Step is the ensemble's: take what arrived, let time pass, then do everything that raft has ready.
+func (o *owner) Step(now clock.Now, batch []message) time.Duration {
+	o.now = now
+	if o.over {
+		for i := range batch {
+			o.refuse(&batch[i])
+		}
+		return 0
+	}
+	for i := range batch {
+		o.take(&batch[i])
+		if o.over {
+			for j := i + 1; j < len(batch); j++ {
+				o.refuse(&batch[j])
+			}
+			return 0
+		}
+	}
+	if !o.begun {
+		return 0 // the mailbox steps its owner once before Open knows the mailbox
+	}
+	o.tick()
+	for again := true; again && !o.over; again = o.again {
+		o.again = false
+		o.tend()
+		o.hand()
+		o.drain()
+	}
+	o.publish()
+	return o.wake()
+}
+
+// take handles one message.
+func (o *owner) take(m *message) {
+	switch m.kind {
+	case msgPropose:
+		o.propose(&proposal{write: m.write, done: m.done, grant: m.grant, out: m.out})
+	case msgReattach:
+		o.reattach(m)
+	case msgReadIndex:
+		o.reads.add(o, m.read)
+	case msgLeadership:
+		o.roles = append(o.roles, m.leadership)
+		m.leadership(o.leadership())
+	case msgRegister:
+		o.register(m.register)
+	case msgReceive:
+		_ = o.node.Step(m.raft) // what raft does not want (an unknown sender, an old term) it drops
+	case msgUnreachable:
+		o.node.ReportUnreachable(uint64(m.session))
+	case msgSnapshotSent:
+		status := raft.SnapshotFinish
+		if !m.ok {
+			status = raft.SnapshotFailure
+		}
+		o.node.ReportSnapshot(uint64(m.session), status)
+	case msgFlushed:
+		o.flushed(m.err)
+	case msgSnapshotWritten:
+		o.snapshotWritten(m.snapshot, m.err)
+	case msgDeadlines:
+		o.deadlines(m.deadlines)
+	case msgStart:
+		o.begun = true
+	case msgClose:
+		o.end(ErrClosed)
+	}
+}
+
+// refuse answers a message that arrived after the end.
+func (o *owner) refuse(m *message) {
+	err := o.e.refusal()
+	switch m.kind {
+	case msgPropose:
+		m.done(znode.Outcome{}, err)
+	case msgReattach:
+		m.grant(Grant{}, err)
+	case msgReadIndex:
+		m.read(0, err)
+	case msgRegister:
+		m.register.done(Registered{}, err)
+	case msgDeadlines:
+		m.deadlines(nil, nil)
+	}
+}
+
+// tick lets raft's time pass. A box that is alone and leads needs none: nobody waits for its heartbeats.
+func (o *owner) tick() {
+	if o.nextTick == 0 {
+		o.nextTick = o.now.Mono + o.e.cfg.HeartbeatInterval
+	}
+	if o.alone() && o.role == raft.StateLeader {
+		o.nextTick = 0
+		return
+	}
+	for n := 0; o.now.Mono >= o.nextTick; n++ {
+		if n < electionTicks { // a box that was stopped for an hour does not owe raft an hour of ticks
+			o.node.Tick()
+			o.reads.tick(o)
+		}
+		o.nextTick += o.e.cfg.HeartbeatInterval
+	}
+}
+
+// alone tells whether this box is the only voter and there is nobody else to tell.
+func (o *owner) alone() bool {
+	return len(o.conf.Voters) == 1 && o.conf.Voters[0] == o.e.cfg.Box && len(o.conf.Learners)+len(o.conf.VotersOutgoing) == 0
+}
+
+// wake is when the owner has something to do though nothing arrives.
+func (o *owner) wake() time.Duration {
+	if o.over {
+		return 0
+	}
+	wake := o.nextTick
+	if o.ready && (wake == 0 || o.nextKeep < wake) {
+		wake = o.nextKeep
+	}
+	return wake
+}
+
+// drain does what raft has ready until it has nothing more. Appending only queues: the flush runs elsewhere, and what
+// arrives meanwhile joins the next one.
+func (o *owner) drain() {
+	for !o.over && o.node.HasReady() {
+		rd := o.node.Ready()
+		if rd.SoftState != nil {
+			o.changeRole(rd.SoftState)
+		}
+		for _, state := range rd.ReadStates {
+			o.reads.confirmed(state.RequestCtx, state.Index)
+		}
+		for _, m := range rd.Messages {
+			switch m.GetTo() {
+			case raft.LocalAppendThread:
+				o.append(m)
+			case raft.LocalApplyThread:
+				o.apply(m.GetEntries())
+				o.respond(m.GetResponses())
+			default:
+				o.transmit(m)
+			}
+		}
+		o.reads.answer(o)
+	}
+	o.flush()
+}
+
+// respond delivers the responses that were attached to a storage message.
+func (o *owner) respond(responses []*pb.Message) {
+	for _, m := range responses {
+		if m.GetTo() == o.e.cfg.Box {
+			_ = o.node.Step(m)
+		} else {
+			o.transmit(m)
+		}
+	}
+}
+
+// append queues what raft wants to be durable.
+func (o *owner) append(m *pb.Message) {
+	if m.GetSnapshot() != nil {
+		o.fail(errors.New("a snapshot arrived from another box, and this version installs none"))
+		return
+	}
+	batch := raftlog.Batch{Entries: make([]raftlog.Entry, len(m.GetEntries()))}
+	for i, e := range m.GetEntries() {
+		batch.Entries[i] = raftlog.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Type: uint8(e.GetType()), Data: e.GetData()}
+		o.snap.logBytes += int64(len(e.GetData()))
+	}
+	if m.Term != nil {
+		batch.HardState = &raftlog.HardState{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
+		o.term = m.GetTerm()
+	}
+	if err := o.log.Append(batch); err != nil {
+		o.fail(err)
+		return
+	}
+	if err := o.disk.add(m.GetEntries()); err != nil {
+		o.fail(err)
+		return
+	}
+	if len(m.GetResponses()) > 0 || len(m.GetEntries()) > 0 {
+		o.unsynced = true
+		o.unflushed = append(o.unflushed, m.GetResponses()...)
+	}
+}
+
+// flush asks the syncer for a flush, unless one is under way: then its end asks for the next.
+func (o *owner) flush() {
+	if o.flushing || !o.unsynced || o.over {
+		return
+	}
+	o.flushing, o.unsynced = true, false
+	o.inFlight, o.unflushed = o.unflushed, o.inFlight[:0]
+	box := o.e.box
+	o.e.deps.Syncer.Submit(syncer.Raft, o.log, func(err error) { box.Post(message{kind: msgFlushed, err: err}) })
+}
+
+// flushed delivers what waited for the flush.
+func (o *owner) flushed(err error) {
+	o.flushing = false
+	if err != nil {
+		o.fail(err)
+		return
+	}
+	o.respond(o.inFlight)
+	clear(o.inFlight)
+}
+
+// changeRole follows raft's role. Writes in flight when leadership ends may still be committed by others: their callers
+// are told that nobody knows.
+func (o *owner) changeRole(s *raft.SoftState) {
+	led := o.role == raft.StateLeader
+	o.role, o.lead = s.RaftState, s.Lead
+	leads := o.role == raft.StateLeader
+	o.e.deps.Observer.Log.Info("raft role", "role", s.RaftState.String(), "leader", s.Lead)
+	if led && !leads {
+		o.ready = false
+		o.keep.Follow()
+		o.failPending(ErrUncertain)
+	}
+	if s.Lead == raft.None {
+		o.stopServing(ErrNoQuorum)
+	}
+	o.tellRole()
+}
+
+func (o *owner) leadership() Leadership {
+	return Leadership{Leader: o.ready, Term: o.node.BasicStatus().HardState.GetTerm(), Box: o.lead}
+}
+
+func (o *owner) tellRole() {
+	l := o.leadership()
+	if l == o.toldRole {
+		return
+	}
+	o.toldRole = l
+	for _, f := range o.roles {
+		f(l)
+	}
+}
+
+// becomeReady is called when the first entry of this box's own term was applied: it knows all that was committed before.
+// Every session's timer starts anew, in full (ZooKeeper's LeaderSessionTracker does the same).
+func (o *owner) becomeReady() {
+	o.ready, o.again = true, true
+	o.keep.Lead(o.now, o.e.tree.Sessions(), 0)
+	o.nextKeep = o.now.Mono
+	o.tellRole()
+}
+
+// serve opens the doors once the tree is known to be recent and has a secret to make passwords from.
+func (o *owner) serve() {
+	if o.e.serving.Load() || !o.reads.fresh || !o.e.tree.HasSecret() {
+		return
+	}
+	o.e.serving.Store(true)
+	o.e.deps.Observer.Log.Info("ensemble serves", "applied", o.applied, "zxid", o.e.tree.Zxid(), "leader", o.ready)
+	o.registerWaiting()
+}
+
+// stopServing closes the doors and every connection, so that clients look for another box.
+func (o *owner) stopServing(reason error) {
+	o.reads.fresh = false
+	if o.e.serving.Swap(false) {
+		o.killAll(reason)
+	}
+}
+
+// fail ends this box's ensemble. Nothing is retried: after a failed flush nobody knows what the disk holds.
+func (o *owner) fail(cause error) {
+	if o.over {
+		return
+	}
+	err := errors.Join(ErrFailed, cause)
+	o.e.failure.Store(&err)
+	o.e.deps.Observer.Log.Error("ensemble failed and serves no more", "error", cause)
+	o.end(err)
+}
+
+// end refuses everything from now on and answers everybody who waits.
+func (o *owner) end(reason error) {
+	o.over = true
+	o.e.serving.Store(false)
+	o.ready, o.role, o.lead = false, raft.StateFollower, raft.None
+	o.keep.Follow()
+	o.failPending(errors.Join(ErrUncertain, reason))
+	o.reads.fail(reason)
+	for _, r := range o.waiting {
+		r.done(Registered{}, reason)
+	}
+	o.waiting = nil
+	l := Leadership{Term: o.toldRole.Term}
+	for _, f := range o.roles {
+		f(l)
+	}
+	o.toldRole = l
+	o.killAll(reason)
+	o.publish()
+}

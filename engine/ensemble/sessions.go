@@ -1,0 +1,103 @@
+package ensemble
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"cairn/engine/ensemble/znode"
+)
+
+// attachment is what this box knows of a session that one of its connections holds, or held: when its client was last
+// heard from, which the leader's keeper is told of at every sweep.
+type attachment struct {
+	out       Outbox // nil after a Detach
+	timeoutMs int32
+	touched   atomic.Int64 // monotonic nanoseconds; 0 when nothing was heard since the last sweep
+}
+
+// attach gives a session to a connection, and kills the one that held it. The write lock is held.
+func (e *Ensemble) attach(session int64, out Outbox, timeoutMs int32) {
+	a := e.attached[session]
+	if a == nil {
+		a = &attachment{}
+		e.attached[session] = a
+	}
+	if a.out != nil && a.out != out {
+		e.watches.removeAll(a.out)
+		a.out.Kill(fmt.Errorf("session 0x%x: %w", session, ErrSessionMoved))
+	}
+	a.out, a.timeoutMs = out, timeoutMs
+	a.touched.Store(int64(e.deps.Runtime.Clock().Now().Mono))
+}
+
+// reattach gives an open session to another connection, after checking the password. A session that another box held
+// is moved by a committed entry first.
+func (o *owner) reattach(m *message) {
+	if err := o.e.refusal(); err != nil {
+		m.grant(Grant{}, err)
+		return
+	}
+	session, open := o.e.tree.Session(m.session)
+	if !open || session.IsBox() || !o.e.tree.CheckPassword(m.session, []byte(m.password)) {
+		m.grant(Grant{}, fmt.Errorf("session 0x%x: %w", m.session, ErrSessionExpired))
+		return
+	}
+	if o.ready && !o.keep.Touch(o.now, m.session) {
+		m.grant(Grant{}, fmt.Errorf("session 0x%x, whose end is proposed: %w", m.session, ErrSessionExpired))
+		return
+	}
+	if session.Box == o.e.cfg.Box {
+		o.e.mu.Lock()
+		defer o.e.mu.Unlock()
+		// As in ZooKeeper, the timeout that this connection asked for counts from now on.
+		session.TimeoutMs = m.timeoutMs
+		o.keepSession(session)
+		o.granted(m)
+		return
+	}
+	move := znode.Entry{Kind: znode.KindMoveSession, Session: m.session, TimeoutMs: m.timeoutMs}
+	ask := *m // the batch's memory ends with the step
+	o.internal(move, func(out znode.Outcome, err error) {
+		if err == nil && out.Err != 0 {
+			err = fmt.Errorf("session 0x%x: %w", ask.session, ErrSessionExpired)
+		}
+		if err != nil {
+			ask.grant(Grant{}, err)
+			return
+		}
+		o.granted(&ask)
+	})
+}
+
+// granted attaches and answers. The write lock is held, so that no event is lost between the two.
+func (o *owner) granted(m *message) {
+	o.e.attach(m.session, m.out, m.timeoutMs)
+	m.grant(Grant{Session: m.session, Password: o.e.tree.Password(m.session), TimeoutMs: m.timeoutMs}, nil)
+}
+
+// killAll ends every connection that holds a session.
+func (o *owner) killAll(reason error) {
+	o.e.mu.Lock()
+	defer o.e.mu.Unlock()
+	ids := make([]int64, 0, len(o.e.attached))
+	for id := range o.e.attached {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		if a := o.e.attached[id]; a.out != nil {
+			a.out.Kill(reason)
+		}
+	}
+}
+
+// Holder is the connection that holds a session on this box, or nil.
+func (e *Ensemble) Holder(session int64) Outbox {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if a := e.attached[session]; a != nil {
+		return a.out
+	}
+	return nil
+}

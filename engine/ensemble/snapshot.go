@@ -1,0 +1,104 @@
+package ensemble
+
+import (
+	"fmt"
+	"time"
+
+	"cairn/engine/ensemble/raftlog"
+	"cairn/engine/ensemble/znode"
+)
+
+// snapshotState is the owner's view of snapshots.
+type snapshotState struct {
+	entries  uint64 // applied since the last snapshot was cut
+	logBytes int64  // appended since then
+	running  bool
+	retryAt  uint64 // entries at which a failed one is tried again
+	last     SnapshotStatus
+}
+
+// writtenSnapshot is one that is being written off the loop.
+type writtenSnapshot struct {
+	meta  raftlog.SnapshotMeta
+	cut   *znode.Cut
+	began time.Duration
+	bytes int64
+}
+
+// snapshotIfDue cuts the tree at the applied index, without stopping: from here on the first change of a node saves what
+// it was, and the file is written elsewhere, in chunks, each under a short hold of the read lock.
+func (o *owner) snapshotIfDue() {
+	limits := &o.e.cfg.Limits
+	if o.snap.running || o.snap.entries < o.snap.retryAt ||
+		o.snap.entries < limits.SnapshotEntries && o.snap.logBytes < limits.SnapshotLogBytes {
+		return
+	}
+	term, err := o.disk.Term(o.applied)
+	if err != nil {
+		o.fail(fmt.Errorf("term of applied entry %d: %w", o.applied, err))
+		return
+	}
+	o.e.mu.Lock()
+	cut, err := o.e.tree.Cut()
+	o.e.mu.Unlock()
+	if err != nil {
+		o.fail(fmt.Errorf("cut a snapshot at index %d: %w", o.applied, err)) // one at a time: a bug
+		return
+	}
+	w := &writtenSnapshot{cut: cut, began: o.now.Mono}
+	w.meta = raftlog.SnapshotMeta{SnapshotID: raftlog.SnapshotID{Index: o.applied, Term: term}, ConfState: o.conf.Clone()}
+	o.snap.running, o.snap.entries, o.snap.logBytes, o.snap.retryAt = true, 0, 0, 0
+	e, log := o.e, o.log
+	e.deps.Runtime.Spawn("snapshot", func() { err = e.writeSnapshot(log, w) },
+		func() { e.box.Post(message{kind: msgSnapshotWritten, snapshot: w, err: err}) })
+}
+
+// writeSnapshot runs off the loop.
+func (e *Ensemble) writeSnapshot(log *raftlog.Log, w *writtenSnapshot) error {
+	file, err := log.CreateSnapshot(w.meta)
+	if err != nil {
+		return err
+	}
+	defer file.Abort()
+	const chunkBytes = 256 << 10
+	buffer := make([]byte, 0, chunkBytes+64<<10)
+	for more := true; more; {
+		if e.ended.Load() || e.failure.Load() != nil {
+			return ErrClosed
+		}
+		e.mu.RLock()
+		buffer, more = w.cut.Next(buffer[:0], chunkBytes)
+		e.mu.RUnlock()
+		if _, err := file.Write(buffer); err != nil {
+			return err
+		}
+	}
+	w.bytes, err = file.Commit()
+	return err
+}
+
+// snapshotWritten closes the cut and lets the log forget what the previous snapshot covers. A snapshot that could not
+// be written (a full disk) is no failure of the log: it is tried again later, and shown.
+func (o *owner) snapshotWritten(w *writtenSnapshot, err error) {
+	o.e.mu.Lock()
+	w.cut.Close()
+	o.e.mu.Unlock()
+	o.snap.running = false
+	took := o.now.Mono - w.began
+	if err == nil {
+		err = o.log.MarkSnapshot(w.meta.SnapshotID)
+		o.unsynced = true
+	}
+	if err != nil {
+		o.e.metrics.snapshotFails.Inc()
+		o.snap.last.Err = err
+		o.snap.entries += o.e.cfg.Limits.SnapshotEntries // still due
+		o.snap.retryAt = o.snap.entries + max(o.e.cfg.Limits.SnapshotEntries/16, 1)
+		o.e.deps.Observer.Log.Error("snapshot not written, to be tried again", "index", w.meta.Index, "error", err)
+		return
+	}
+	o.e.metrics.snapshots.Inc()
+	o.e.metrics.snapshotSeconds.Observe(took.Seconds())
+	o.snap.last = SnapshotStatus{Index: w.meta.Index, Bytes: w.bytes, Took: took}
+	o.e.deps.Observer.Log.Info("snapshot written", "index", w.meta.Index, "bytes", w.bytes, "took", took)
+}

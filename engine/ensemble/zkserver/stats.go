@@ -1,0 +1,242 @@
+package zkserver
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/jute"
+	"cairn/engine/ensemble/zkserver/zkadmin"
+	"cairn/engine/ensemble/znode"
+	"cairn/platform/observe"
+)
+
+// stats are the server's counters: those of ZooKeeper, which the words show and srst resets, and those of Prometheus.
+type stats struct {
+	started        time.Duration
+	received, sent atomic.Int64
+	authFailed     atomic.Int64
+
+	connectRequests, revalidated, rejected, dropped *observe.Counter
+	bytesReceived, bytesSent, watchBytes            *observe.Counter
+	requests                                        map[jute.OpCode]*observe.Counter
+	readSeconds, writeSeconds                       *observe.Histogram
+
+	mu            sync.Mutex // protects the fields below; nothing is called while it is held
+	all           zkadmin.Latency
+	reads, writes zkadmin.Latency
+	responses     zkadmin.Sizes
+}
+
+// lastOps are the names that cons shows (FinalRequestProcessor), and with them the ops that a client may send.
+var lastOps = map[jute.OpCode]string{
+	jute.OpCreate: "CREA", jute.OpCreate2: "CREA", jute.OpCreateContainer: "CREA", jute.OpCreateTTL: "CREA",
+	jute.OpDelete: "DELE", jute.OpExists: "EXIS", jute.OpGetData: "GETD", jute.OpSetData: "SETD", jute.OpGetACL: "GETA",
+	jute.OpSetACL: "SETA", jute.OpGetChildren: "GETC", jute.OpGetChildren2: "GETC", jute.OpSync: "SYNC", jute.OpPing: "PING",
+	jute.OpCheck: "CHEC", jute.OpMulti: "MULT", jute.OpMultiRead: "MLTR", jute.OpReconfig: "RECO", jute.OpCheckWatches: "CHKW",
+	jute.OpRemoveWatches: "REMW", jute.OpSetWatches: "SETW", jute.OpSetWatches2: "STW2", jute.OpAddWatch: "ADDW",
+	jute.OpGetEphemerals: "GETE", jute.OpGetAllChildrenNumber: "GETACN", jute.OpWhoAmI: "HOMI", jute.OpCloseSession: "CLOS",
+	jute.OpAuth: "AUTH", jute.OpSASL: "SASL",
+}
+
+func (s *stats) init(now time.Duration, m *observe.Metrics) {
+	s.started = now
+	s.responses = zkadmin.NoSizes()
+	s.connectRequests = m.Counter("cairn_zookeeper_connect_requests_total")
+	s.revalidated = m.Counter("cairn_zookeeper_session_reattach_requests_total")
+	s.rejected = m.Counter("cairn_zookeeper_connections_rejected_total")
+	s.dropped = m.Counter("cairn_zookeeper_connections_dropped_total")
+	s.bytesReceived = m.Counter("cairn_zookeeper_received_bytes_total")
+	s.bytesSent = m.Counter("cairn_zookeeper_sent_bytes_total")
+	s.watchBytes = m.Counter("cairn_zookeeper_watch_bytes_total")
+	s.readSeconds = m.Histogram("cairn_zookeeper_request_seconds", "kind", "read")
+	s.writeSeconds = m.Histogram("cairn_zookeeper_request_seconds", "kind", "write")
+	s.requests = make(map[jute.OpCode]*observe.Counter, len(lastOps))
+	for op := range lastOps {
+		s.requests[op] = m.Counter("cairn_zookeeper_requests_total", "op", op.String())
+	}
+}
+
+// answered counts one answer: how long it took and how long it is.
+func (s *stats) answered(op jute.OpCode, took time.Duration, size int) {
+	s.sent.Add(1)
+	if n := s.requests[op]; n != nil {
+		n.Inc()
+	}
+	ms := took.Milliseconds()
+	s.mu.Lock()
+	s.all.Add(ms)
+	s.responses.Add(size)
+	if op.IsWrite() {
+		s.writes.Add(ms)
+	} else {
+		s.reads.Add(ms)
+	}
+	s.mu.Unlock()
+	if op.IsWrite() {
+		s.writeSeconds.Observe(took.Seconds())
+	} else {
+		s.readSeconds.Observe(took.Seconds())
+	}
+}
+
+// Stats is zkadmin.Source's.
+func (s *Server) Stats() zkadmin.Stats {
+	e := s.deps.Ensemble
+	status := e.Status()
+	st := &s.stats
+	out := zkadmin.Stats{
+		Serving: status.Serving, Mode: mode(&status),
+		Received: st.received.Load(), Sent: st.sent.Load(), Outstanding: max(s.outstanding.Load(), 0),
+		Zxid: status.Zxid, Nodes: status.Nodes, Ephemerals: status.Ephemerals, DataBytes: status.DataSize,
+		Sessions: status.Sessions, ProposalSizes: zkadmin.Sizes{Last: status.ProposalLast, Min: status.ProposalMin, Max: status.ProposalMax},
+		Uptime: s.deps.Clock.Now().Mono - st.started, OpenFiles: -1, MaxFiles: -1, AuthFailed: st.authFailed.Load(),
+		LeaderID: int64(status.Leader), Voters: len(status.Voters), Observers: len(status.Learners),
+		Counters: []zkadmin.Counter{
+			{Name: "connection_request_count", Value: int64(st.connectRequests.Get())},
+			{Name: "connection_revalidate_count", Value: int64(st.revalidated.Get())},
+			{Name: "connection_rejected", Value: int64(st.rejected.Get())},
+			{Name: "connection_drop_count", Value: int64(st.dropped.Get())},
+			{Name: "bytes_received_count", Value: int64(st.bytesReceived.Get())},
+			{Name: "response_bytes", Value: int64(st.bytesSent.Get())},
+			{Name: "watch_bytes", Value: int64(st.watchBytes.Get())},
+		},
+	}
+	// What the status was published with may be older than an answer that the asker has seen; the tree is not. Both are
+	// left as they are while the box does not serve.
+	_ = e.View(func(t *znode.Tree, w *ensemble.Watches) {
+		out.Zxid, out.Nodes, out.Ephemerals = t.Zxid(), t.NodeCount(), t.EphemeralsCount()
+		out.DataBytes, out.Sessions = t.DataSize(), t.SessionCount()
+		out.Watches = w.Counts().Watches
+	})
+	if s.deps.DirSizes != nil {
+		out.DataDirBytes, out.LogDirBytes = s.deps.DirSizes()
+	}
+	if s.deps.OpenFiles != nil {
+		out.OpenFiles, out.MaxFiles = s.deps.OpenFiles()
+	}
+	s.mu.Lock()
+	out.Connections = len(s.conns)
+	s.mu.Unlock()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	out.Latency, out.ReadLatency, out.UpdateLatency, out.ResponseSizes = st.all, st.reads, st.writes, st.responses
+	return out
+}
+
+// mode is ZooKeeper's name for the role of this box.
+func mode(s *ensemble.Status) string {
+	switch {
+	case len(s.Voters)+len(s.Learners) <= 1:
+		return "standalone"
+	case s.Role == "leader":
+		return "leader"
+	}
+	for _, id := range s.Learners {
+		if id == s.Box {
+			return "observer"
+		}
+	}
+	return "follower"
+}
+
+// ResetStats is zkadmin.Source's.
+func (s *Server) ResetStats() {
+	st := &s.stats
+	st.received.Store(0)
+	st.sent.Store(0)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.all, st.reads, st.writes = zkadmin.Latency{}, zkadmin.Latency{}, zkadmin.Latency{}
+	st.responses = zkadmin.NoSizes()
+}
+
+// open are the connections of this moment.
+func (s *Server) open() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// ResetConnectionStats is zkadmin.Source's.
+func (s *Server) ResetConnectionStats() {
+	for _, c := range s.open() {
+		c.mu.Lock()
+		c.tally = tally{lastOp: c.tally.lastOp, lastHeard: c.tally.lastHeard, lastCxid: -1}
+		c.mu.Unlock()
+	}
+}
+
+// Connections is zkadmin.Source's.
+func (s *Server) Connections() []zkadmin.Connection {
+	conns := s.open()
+	all := make([]zkadmin.Connection, 0, len(conns))
+	now := s.deps.Clock.Now()
+	for _, c := range conns {
+		all = append(all, c.describe(now.Wall, now.Mono, s.cfg.TickTime))
+	}
+	return all
+}
+
+func (c *conn) describe(wall time.Time, mono, tick time.Duration) zkadmin.Connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	patience := time.Duration(c.timeout.Load())
+	if patience == 0 {
+		patience = c.s.cfg.HandshakeTimeout
+	}
+	lastOp := "NA"
+	if c.tally.sent > 0 && lastOps[c.tally.lastOp] != "" {
+		lastOp = lastOps[c.tally.lastOp]
+	}
+	return zkadmin.Connection{
+		Remote: netip.AddrPortFrom(c.remote.Addr(), c.remote.Port()), Reading: !c.paused, Writing: c.sender || len(c.out) > 0,
+		Outstanding: int64(c.queue.len()), Received: c.tally.received, Sent: c.tally.sent, SessionID: c.session.Load(),
+		LastOperation: lastOp, Established: c.established, SessionTimeout: time.Duration(c.timeout.Load()),
+		LastCxid: c.tally.lastCxid, LastZxid: c.lastZxid, LastResponse: c.tally.lastResponse.Milliseconds(),
+		LastLatency: c.tally.lastLatency, Latency: c.tally.latency,
+		Expires: wall.Add(c.tally.lastHeard + patience - mono).Truncate(tick).Add(tick),
+	}
+}
+
+// Sessions is zkadmin.Source's. When they expire is known for those whose clients are connected here.
+func (s *Server) Sessions() []zkadmin.Session {
+	expires := map[int64]time.Time{}
+	for _, c := range s.Connections() {
+		if c.SessionID != 0 {
+			expires[c.SessionID] = c.Expires
+		}
+	}
+	now := s.deps.Clock.Now().Wall
+	var all []zkadmin.Session
+	_ = s.deps.Ensemble.View(func(t *znode.Tree, _ *ensemble.Watches) { // not serving: no sessions to show
+		for _, info := range t.Sessions() {
+			at, known := expires[info.ID]
+			if !known {
+				at = now.Add(time.Duration(info.TimeoutMs) * time.Millisecond).Truncate(s.cfg.TickTime).Add(s.cfg.TickTime)
+			}
+			all = append(all, zkadmin.Session{ID: info.ID, Expires: at, Ephemerals: t.Ephemerals(info.ID, "")})
+		}
+	})
+	return all
+}
+
+// Watches is zkadmin.Source's.
+func (s *Server) Watches() []zkadmin.Watch {
+	var all []zkadmin.Watch
+	_ = s.deps.Ensemble.View(func(_ *znode.Tree, w *ensemble.Watches) { // not serving: no watches to show
+		w.Each(func(out ensemble.Outbox, path string) bool {
+			if c, ok := out.(*conn); ok {
+				all = append(all, zkadmin.Watch{SessionID: c.session.Load(), Path: path})
+			}
+			return true
+		})
+	})
+	return all
+}

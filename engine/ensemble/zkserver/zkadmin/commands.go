@@ -1,0 +1,328 @@
+package zkadmin
+
+import (
+	"encoding/json"
+	"fmt"
+	"html"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// command is one command of the AdminServer (Commands.java).
+type command struct {
+	names    []string // the primary name first
+	whenDown bool     // answered while the server does not serve
+	run      func(a *Admin, r *http.Request) object
+}
+
+// refused are the commands that write or stream, with the method that ZooKeeper has them under.
+var refused = map[string]struct {
+	primary, method string
+}{
+	"restore": {"restore", http.MethodPost}, "rest": {"restore", http.MethodPost},
+	"shed_connections": {"shed_connections", http.MethodPost}, "shed": {"shed_connections", http.MethodPost},
+	"snapshot": {"snapshot", http.MethodGet}, "snap": {"snapshot", http.MethodGet},
+}
+
+var commands = []command{
+	{[]string{"connection_stat_reset", "crst"}, false, func(a *Admin, _ *http.Request) object {
+		a.source.ResetConnectionStats()
+		return nil
+	}},
+	{[]string{"configuration", "conf", "config"}, false, (*Admin).commandConf},
+	{[]string{"connections", "cons"}, false, func(a *Admin, _ *http.Request) object {
+		return object{{"connections", a.connectionObjects(false)}, {"secure_connections", []any{}}}
+	}},
+	{[]string{"hash"}, false, (*Admin).commandHash},
+	{[]string{"dirs"}, false, func(a *Admin, _ *http.Request) object {
+		s := a.source.Stats()
+		return object{{"datadir_size", s.DataDirBytes}, {"logdir_size", s.LogDirBytes}}
+	}},
+	{[]string{"dump"}, false, (*Admin).commandDump},
+	{[]string{"environment", "env", "envi"}, true, func(a *Admin, _ *http.Request) object {
+		var o object
+		for _, p := range a.environment() {
+			o = append(o, field{p.Name, p.Value})
+		}
+		return o
+	}},
+	{[]string{"get_trace_mask", "gtmk"}, true, func(a *Admin, _ *http.Request) object {
+		return object{{"tracemask", a.traceMask.Load()}}
+	}},
+	{[]string{"initial_configuration", "icfg"}, false, func(a *Admin, _ *http.Request) object {
+		return object{{"initial_configuration", a.cfg.InitialConfiguration}}
+	}},
+	{[]string{"is_read_only", "isro"}, false, func(a *Admin, _ *http.Request) object {
+		return object{{"read_only", a.source.Stats().ReadOnly}}
+	}},
+	{[]string{"last_snapshot", "lsnp"}, false, (*Admin).commandLastSnapshot},
+	{[]string{"leader", "lead"}, false, (*Admin).commandLeader},
+	{[]string{"monitor", "mntr"}, true, func(a *Admin, _ *http.Request) object { return a.monitor() }},
+	{[]string{"observer_connection_stat_reset", "orst"}, false, func(*Admin, *http.Request) object { return nil }},
+	{[]string{"ruok"}, false, func(*Admin, *http.Request) object { return nil }},
+	{[]string{"set_trace_mask", "stmk"}, true, (*Admin).commandSetTraceMask},
+	{[]string{"server_stats", "srvr"}, false, func(a *Admin, _ *http.Request) object { return a.serverStats() }},
+	{[]string{"stats", "stat"}, false, func(a *Admin, _ *http.Request) object {
+		return append(a.serverStats(), field{"connections", a.connectionObjects(true)}, field{"secure_connections", []any{}})
+	}},
+	{[]string{"stat_reset", "srst"}, false, func(a *Admin, _ *http.Request) object {
+		a.source.ResetStats()
+		return nil
+	}},
+	{[]string{"observers", "obsr"}, false, func(*Admin, *http.Request) object {
+		return object{{"synced_observers", 0}, {"observers", []any{}}}
+	}},
+	{[]string{"system_properties", "sysp"}, true, (*Admin).commandProperties},
+	{[]string{"voting_view"}, false, func(*Admin, *http.Request) object { return object{{"current_config", object{}}} }},
+	{[]string{"watches", "wchc"}, false, func(a *Admin, _ *http.Request) object {
+		ids, paths := a.watchesBySession()
+		o := object{}
+		for _, id := range ids {
+			o = append(o, field{strconv.FormatInt(id, 10), paths[id]})
+		}
+		return object{{"session_id_to_watched_paths", o}}
+	}},
+	{[]string{"watches_by_path", "wchp"}, false, func(a *Admin, _ *http.Request) object {
+		paths, ids := a.watchesByPath()
+		o := object{}
+		for _, path := range paths {
+			o = append(o, field{path, ids[path]})
+		}
+		return object{{"path_to_session_ids", o}}
+	}},
+	{[]string{"watch_summary", "wchs"}, false, func(a *Admin, _ *http.Request) object {
+		connections, paths, total := a.watchSummary()
+		return object{{"num_connections", connections}, {"num_paths", paths}, {"num_total_watches", total}}
+	}},
+	{[]string{"zabstate"}, true, func(*Admin, *http.Request) object {
+		return object{{"voting", false}, {"zabstate", ""}}
+	}},
+}
+
+// Handler serves <CommandURL>/<name> and, at <CommandURL> itself, links to the commands. It answers GET and HEAD; what it
+// answers is JSON with "command" and "error" (null when there is none) as ZooKeeper's is.
+func (a *Admin) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+		base := strings.TrimSuffix(a.cfg.CommandURL, "/")
+		if base != "" && !strings.HasPrefix(r.URL.Path, base) {
+			http.NotFound(w, r)
+			return
+		}
+		if strings.Trim(strings.TrimPrefix(r.URL.Path, base), "/") == "" {
+			a.links(w, base)
+			return
+		}
+		a.serve(w, r, name)
+	})
+}
+
+func (a *Admin) serve(w http.ResponseWriter, r *http.Request, name string) {
+	if no, ok := refused[name]; ok {
+		if r.Method != no.method {
+			w.Header().Set("Allow", no.method)
+			a.write(w, http.StatusMethodNotAllowed, no.primary, fmt.Sprintf("%s must be requested with %s", no.primary, no.method), nil)
+			return
+		}
+		a.write(w, http.StatusForbidden, no.primary, no.primary+" is not offered by this server yet: it takes no command that writes or streams the tree", nil)
+		return
+	}
+	i := slices.IndexFunc(commands, func(c command) bool { return slices.Contains(c.names, name) })
+	if i < 0 {
+		a.write(w, http.StatusOK, name, "Unknown command: "+name, nil)
+		return
+	}
+	c := commands[i]
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		a.write(w, http.StatusMethodNotAllowed, c.names[0], "This command only accepts GET requests", nil)
+		return
+	}
+	if !c.whenDown && !a.source.Stats().Serving {
+		a.write(w, http.StatusOK, name, notServing, nil)
+		return
+	}
+	a.write(w, http.StatusOK, c.names[0], "", c.run(a, r))
+}
+
+// write sends the fields, the command's name and the error, if there is one.
+func (a *Admin) write(w http.ResponseWriter, status int, name, failure string, o object) {
+	out := slices.Clone(o)
+	out = append(out, field{"command", name})
+	if !slices.ContainsFunc(o, func(f field) bool { return f.name == "error" }) {
+		if failure == "" {
+			out = append(out, field{"error", nil})
+		} else {
+			out = append(out, field{"error", failure})
+		}
+	}
+	text, err := json.MarshalIndent(out, "", "  ")
+	if err != nil { // only strings, numbers and booleans are marshalled
+		status, text = http.StatusInternalServerError, []byte(`{"error": "Exception writing command response to JSON"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // the client went away: nobody is left to tell
+}
+
+func (a *Admin) links(w http.ResponseWriter, base string) {
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.names[0])
+	}
+	slices.Sort(names)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	for _, n := range names {
+		link := html.EscapeString(base + "/" + n)
+		_, _ = fmt.Fprintf(w, "<a href=\"%s\">%s</a>\n<br/>\n", link, n)
+	}
+}
+
+func (a *Admin) commandConf(*http.Request) object {
+	c := &a.cfg
+	return object{
+		{"client_port", c.ClientPort},
+		{"data_dir", c.DataDir},
+		{"data_log_dir", c.DataLogDir},
+		{"tick_time", c.TickTime.Milliseconds()},
+		{"max_client_cnxns", c.MaxClientConnections},
+		{"min_session_timeout", c.MinSessionTimeout.Milliseconds()},
+		{"max_session_timeout", c.MaxSessionTimeout.Milliseconds()},
+		{"server_id", c.ServerID},
+		{"client_port_listen_backlog", c.ListenBacklog},
+	}
+}
+
+func (a *Admin) connectionObjects(brief bool) []object {
+	out := []object{}
+	for _, c := range a.connections() {
+		o := object{
+			{"remote_socket_address", c.Remote.String()},
+			{"interest_ops", c.interest()},
+			{"outstanding_requests", c.Outstanding},
+			{"packets_received", c.Received},
+			{"packets_sent", c.Sent},
+		}
+		if !brief {
+			o = append(o, object{
+				{"session_id", c.SessionID},
+				{"last_operation", c.LastOperation},
+				{"established", c.Established.UnixMilli()},
+				{"session_timeout", c.SessionTimeout.Milliseconds()},
+				{"last_cxid", c.LastCxid},
+				{"last_zxid", c.LastZxid},
+				{"last_response_time", c.LastResponse},
+				{"last_latency", c.LastLatency},
+				{"min_latency", c.Latency.Min},
+				{"avg_latency", c.averageLatency()},
+				{"max_latency", c.Latency.Max},
+			}...)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func (a *Admin) commandHash(*http.Request) object {
+	digests := []object{}
+	for _, d := range a.source.Stats().Digests {
+		digests = append(digests, object{{"zxid", d.Zxid}, {"digest", int64(d.Digest)}, {"digest_version", d.Version}})
+	}
+	return object{{"digests", digests}}
+}
+
+func (a *Admin) commandDump(*http.Request) object {
+	expiries, ephemerals := object{}, object{}
+	sessions := a.source.Sessions()
+	slices.SortStableFunc(sessions, func(x, y Session) int { return x.Expires.Compare(y.Expires) })
+	for _, s := range sessions {
+		at := strconv.FormatInt(s.Expires.UnixMilli(), 10)
+		if n := len(expiries); n > 0 && expiries[n-1].name == at {
+			expiries[n-1].value = append(expiries[n-1].value.([]int64), s.ID)
+		} else {
+			expiries = append(expiries, field{at, []int64{s.ID}})
+		}
+		if len(s.Ephemerals) > 0 {
+			ephemerals = append(ephemerals, field{strconv.FormatInt(s.ID, 10), s.Ephemerals})
+		}
+	}
+	return object{{"expiry_time_to_session_ids", expiries}, {"session_id_to_ephemeral_paths", ephemerals}}
+}
+
+func (a *Admin) commandLastSnapshot(*http.Request) object {
+	s := a.source.Stats()
+	if s.LastSnapshotTime.IsZero() {
+		return object{{"zxid", "ffffffffffffffff"}, {"timestamp", -1}}
+	}
+	return object{{"zxid", strconv.FormatUint(uint64(s.LastSnapshotZxid), 16)}, {"timestamp", s.LastSnapshotTime.Unix()}}
+}
+
+func (a *Admin) commandLeader(*http.Request) object {
+	s := a.source.Stats()
+	if s.Voters <= 1 {
+		return object{{"error", "server is not initialized"}}
+	}
+	return object{{"is_leader", s.Mode == "leader"}, {"leader_id", s.LeaderID}, {"leader_ip", s.LeaderAddress}}
+}
+
+func (a *Admin) commandSetTraceMask(r *http.Request) object {
+	query := r.URL.Query()
+	if !query.Has("traceMask") {
+		return object{{"error", "setTraceMask requires long traceMask argument"}}
+	}
+	mask, err := strconv.ParseInt(query.Get("traceMask"), 10, 64)
+	if err != nil {
+		return object{{"error", fmt.Sprintf("setTraceMask requires long traceMask argument, got %.64s", query.Get("traceMask"))}}
+	}
+	a.traceMask.Store(mask)
+	return object{{"tracemask", mask}}
+}
+
+func (a *Admin) commandProperties(*http.Request) object {
+	var names []string
+	for name := range a.cfg.Properties {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var o object
+	for _, name := range names {
+		o = append(o, field{name, a.cfg.Properties[name]})
+	}
+	return o
+}
+
+// serverStats is server_stats: ServerStats as a Java bean.
+func (a *Admin) serverStats() object {
+	s := a.source.Stats()
+	o := object{
+		{"version", a.cfg.fullVersion()},
+		{"read_only", s.ReadOnly},
+		{"server_stats", object{
+			{"packets_sent", s.Sent},
+			{"packets_received", s.Received},
+			{"fsync_threshold_exceed_count", 0},
+			{"client_response_stats", s.ResponseSizes},
+			{"uptime", s.Uptime.Milliseconds()},
+			{"provider_null", false},
+			{"server_state", s.Mode},
+			{"outstanding_requests", s.Outstanding},
+			{"min_latency", s.Latency.Min},
+			{"avg_latency", s.Latency.Average()},
+			{"max_latency", s.Latency.Max},
+			{"data_dir_size", s.DataDirBytes},
+			{"log_dir_size", s.LogDirBytes},
+			{"last_processed_zxid", s.Zxid},
+			{"num_alive_client_connections", s.Connections},
+			{"auth_failed_count", s.AuthFailed},
+			{"non_mtlsremote_conn_count", 0},
+			{"non_mtlslocal_conn_count", 0},
+		}},
+		{"client_response", s.ResponseSizes},
+	}
+	if s.Mode == "leader" {
+		o = append(o, field{"proposal_stats", s.ProposalSizes})
+	}
+	return append(o, field{"node_count", s.Nodes})
+}

@@ -1,0 +1,64 @@
+package znode
+
+import (
+	"strings"
+
+	"cairn/engine/ensemble/jute"
+)
+
+// Bytes is about what the tree takes in memory: the tables up to the highest id that was used, names and data, ACLs,
+// sessions and their ephemerals. It differs between boxes by how they came to the same tree.
+func (t *Tree) Bytes() int64 {
+	return int64(t.high)*nodeBytes + t.blobBytes + t.acls.bytes +
+		int64(len(t.sessions))*sessionBytes + int64(t.ephemerals)*ephemeralBytes
+}
+
+// WouldGrow is about how much an entry adds to Bytes at most, were it to succeed. The leader refuses an entry that grows
+// the tree beyond its budget before it proposes it; what grows nothing (deletes, closes, smaller data) is never refused
+// for memory. Apply refuses nothing.
+func (t *Tree) WouldGrow(e *Entry) int64 {
+	switch e.Kind {
+	case KindCreateSession:
+		return sessionBytes
+	case KindSetSecret, KindSetConfig:
+		return int64(len(e.Data))
+	case KindOp, KindMulti, KindRegister:
+	default:
+		return 0
+	}
+	free := t.freeCount
+	var grow int64
+	for i := range e.Ops {
+		op := &e.Ops[i]
+		switch op.Type {
+		case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL, OpEnsure:
+			name := op.Path[strings.LastIndexByte(op.Path, '/')+1:]
+			grow += blobBytes(len(name)+10+len(op.Data)) + ephemeralBytes + growACL(op.ACL)
+			if free--; free < 0 {
+				grow += nodeBytes
+			}
+		case jute.OpSetData:
+			if id := t.find(op.Path); id != 0 {
+				was := t.dataLen(id)
+				if more := blobBytes(len(op.Data)) - blobBytes(was); more > 0 {
+					grow += more
+				}
+			}
+		case jute.OpSetACL:
+			grow += growACL(op.ACL)
+		}
+	}
+	return grow
+}
+
+// growACL is what a list takes if no node has it yet.
+func growACL(acls []jute.ACL) int64 {
+	if len(acls) <= 1 && (len(acls) == 0 || acls[0].ID == jute.AnyoneID()) {
+		return 0
+	}
+	n := 4
+	for i := range acls {
+		n += 12 + len(acls[i].ID.Scheme) + len(acls[i].ID.ID)
+	}
+	return aclBytes(n)
+}

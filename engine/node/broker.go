@@ -1,0 +1,285 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"time"
+
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/controller"
+	"cairn/engine/broker/coordinator"
+	"cairn/engine/broker/kafkaserver"
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
+	"cairn/engine/broker/settings"
+	"cairn/engine/broker/topics"
+	"cairn/platform/clock"
+)
+
+// listenerName is the name of the one listener of a box without login.
+const listenerName = "PLAINTEXT"
+
+// broker is the Kafka wing of a box.
+type broker struct {
+	n           *Node
+	incarnation catalog.UUID
+	tree        tree
+	catalog     *catalog.Catalog
+	controller  *controller.Controller
+	shards      *replica.Shards
+	dir         *seglog.Dir
+	topics      *topics.Topics
+	groups      *coordinator.Coordinator
+	server      *kafkaserver.Server
+}
+
+// openBroker opens the wing's rooms from the bottom up: the catalog follows the tree, then the logs, then the server's
+// door. Nothing is led before begin.
+func openBroker(n *Node) (*broker, error) {
+	b := &broker{n: n, tree: tree{n.ensemble}}
+	if _, err := rand.Read(b.incarnation[:]); err != nil {
+		return b, err
+	}
+	if err := settings.CheckStatic(n.cfg.Kafka.Settings); err != nil {
+		return b, fmt.Errorf("kafka settings: %w", err)
+	}
+	for _, step := range []func() error{b.openCatalog, b.openGroups, b.openLogs, b.openServer} {
+		if err := step(); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+func (b *broker) openCatalog() error {
+	n := b.n
+	b.catalog = catalog.New(
+		catalog.Base{BrokerID: n.id.box, Static: settings.NewStatic(b.defaults(), n.cfg.Kafka.Settings)},
+		func(p catalog.Problem) {
+			n.deps.Observer.Log.Error("znode not understood", "path", p.Path, "error", p.Err)
+		})
+	b.controller = controller.New(
+		controller.Config{
+			BrokerID: n.id.box, Incarnation: b.incarnation, ClusterID: n.id.cluster, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax,
+		},
+		controller.Deps{
+			Runtime: n.deps.Runtime, Tree: b.tree, Catalog: b.catalog, Brokers: local{b}, Random: n.deps.Random, Observer: n.deps.Observer,
+		})
+	n.closes("controller", func() error { b.controller.Close(); return nil })
+	return nil
+}
+
+// defaults are the settings that cairn derives from the hardware: segments are sized to the disk, so that a small card
+// holds several of them.
+func (b *broker) defaults() map[string]string {
+	segment := int64(1 << 30)
+	if u, err := b.n.deps.FS.Usage(b.n.cfg.Data); err == nil {
+		segment = min(segment, max(int64(u.Total/64)&^(1<<20-1), 16<<20))
+	}
+	return map[string]string{
+		"log.segment.bytes": fmt.Sprint(segment),
+		"log.dirs":          path.Join(b.n.cfg.Data, "topics"),
+		"log.dir":           path.Join(b.n.cfg.Data, "topics"),
+		"broker.id":         fmt.Sprint(b.n.id.box),
+		"node.id":           fmt.Sprint(b.n.id.box),
+	}
+}
+
+func (b *broker) openLogs() error {
+	n := b.n
+	dir, err := seglog.OpenDir(
+		seglog.DirConfig{
+			Path: path.Join(n.cfg.Data, "topics"), NodeID: n.id.box, Limits: n.cfg.Limits.Storage, OnFailed: b.dirFailed, OnSweep: b.sweepDue,
+		},
+		seglog.Deps{FS: n.deps.FS, Syncer: n.syncer, Random: n.deps.Random, Observer: n.deps.Observer})
+	if err != nil {
+		return err
+	}
+	b.dir = dir
+	n.closes("log directory", dir.Close)
+	b.shards = replica.NewShards(
+		replica.ShardsConfig{
+			Count: max(n.cfg.CPUs, 1), QueueMax: n.cfg.Limits.Storage.ShardQueueMax,
+			StageBytesMax: n.cfg.Limits.Storage.StageBytesMax, WaitersMax: n.cfg.Limits.Storage.WaitersMax,
+		},
+		replica.Deps{Runtime: n.deps.Runtime, Observer: n.deps.Observer, Moved: func() { b.topics.Moved() }})
+	n.closes("shards", func() error { b.shards.Close(); return nil })
+	b.topics = topics.New(
+		topics.Config{
+			BrokerID: n.id.box, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
+			ProducersMax: n.cfg.Limits.Storage.ProducersMax,
+		},
+		topics.Deps{
+			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: []*seglog.Dir{dir}, Shards: b.shards,
+			GoodClock: b.goodClock, Led: b.led, Opened: b.register,
+		})
+	n.closes("topics", b.topics.Close)
+	return nil
+}
+
+// dirFailed says that the log directory is lost to this process. Its partitions answer with an error, the box goes on.
+func (b *broker) dirFailed(err error) {
+	b.n.deps.Observer.Log.Error("log directory failed: its partitions are offline until the box starts again", "error", err)
+}
+
+func (b *broker) sweepDue() {
+	if t := b.topics; t != nil {
+		t.SweepDue()
+	}
+}
+
+func (b *broker) openServer() error {
+	n := b.n
+	bounds := n.cfg.Limits.Kafka
+	server, err := kafkaserver.New(
+		kafkaserver.Config{
+			BrokerID: n.id.box, Limits: bounds,
+			Listeners: []kafkaserver.ListenerConfig{{
+				Name: listenerName, Address: n.cfg.Kafka.Listen,
+				AdvertisedHost: n.cfg.Kafka.AdvertisedHost, AdvertisedPort: n.cfg.Kafka.AdvertisedPort,
+			}},
+		},
+		kafkaserver.Deps{
+			Clock: n.deps.Clock, Observer: n.deps.Observer, Listen: n.deps.Listen,
+			Catalog: b.catalog, Replicas: kafkaserver.LocalReplicas(b.topics),
+			ProducerIDs: controller.NewProducerIDs(b.controller.AllocateProducerIDs), AutoCreator: b.controller,
+			LogDirs: local{b}, Groups: b.groups, Controller: b.controller, Configs: b.catalog,
+			Settings: b.settings, SessionID: b.sessionID,
+		})
+	if err != nil {
+		return err
+	}
+	if err := server.Start(); err != nil {
+		return &ListenError{"kafka-listen", n.cfg.Kafka.Listen, err}
+	}
+	b.server = server
+	n.closes("kafka server", func() error {
+		ctx, cancel := stopContext()
+		defer cancel()
+		server.Stop(ctx)
+		return nil
+	})
+	return nil
+}
+
+// begin lets the wing act: the tree is recent. The catalog follows it, the topics open what it gives this box, the broker
+// registers, the controller elects, and done is called when everything is led.
+func (b *broker) begin(done func()) {
+	b.catalog.Follow(b.tree)
+	b.tree.ReadIndex(func(err error) {
+		if err != nil {
+			b.n.deps.Observer.Log.Error("broker does not start", "error", err)
+			return
+		}
+		b.topics.Start()
+	})
+	go func() {
+		b.awaitRegistered()
+		b.topics.Settled(done)
+	}()
+}
+
+// awaitRegistered waits until the catalog shows this start of the box.
+func (b *broker) awaitRegistered() {
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
+	for range ticker.C {
+		s := b.catalog.Current()
+		if r := s.Broker(b.n.id.box); r != nil && r.Incarnation == b.incarnation && s.ClusterID != "" {
+			return
+		}
+		if b.n.ensemble.Failed() != nil {
+			return
+		}
+	}
+}
+
+// register makes the broker known, once its logs are open: leaders are elected above what they hold.
+func (b *broker) register() {
+	host, port := hostPort(b.server.Address(listenerName))
+	if b.n.cfg.Kafka.AdvertisedHost != "" {
+		host = b.n.cfg.Kafka.AdvertisedHost
+	}
+	if b.n.cfg.Kafka.AdvertisedPort != 0 {
+		port = int(b.n.cfg.Kafka.AdvertisedPort)
+	}
+	broker := &catalog.Broker{
+		ID: b.n.id.box, Incarnation: b.incarnation, Memory: b.n.cfg.Limits.Memory, Started: b.n.deps.Clock.Now().Wall,
+		CleanStop: b.dir.WasClean(),
+		Endpoints: []catalog.Endpoint{{Listener: listenerName, Security: "PLAINTEXT", Host: host, Port: int32(port)}},
+		LogDirs:   []catalog.LogDir{{ID: catalog.UUID(b.dir.ID()), Path: b.dir.Path(), Failed: b.dir.Failed() != nil}},
+	}
+	b.tree.Register(broker.Registration(), func(err error) {
+		if err != nil {
+			b.n.deps.Observer.Log.Error("broker not registered", "error", err)
+		}
+	})
+}
+
+// goodClock says whether the wall clock may remove records: the operator vouches for it, the kernel says that it is
+// synchronised, or it is a hardware clock's that agrees with the day of this binary and was not set back since.
+func (b *broker) goodClock(now clock.Now) bool {
+	return b.n.cfg.ClockTrusted || clock.Synchronised() || now.Wall.After(builtAt)
+}
+
+func (b *broker) settings() kafkaserver.Settings {
+	s := b.catalog.Current().Settings
+	return kafkaserver.Settings{
+		AutoCreateTopics: s.Bool("auto.create.topics.enable"),
+		ConnectionsIdle:  s.Milliseconds("connections.max.idle.ms"),
+		FetchMaxBytes:    int(s.Int("fetch.max.bytes")),
+	}
+}
+
+func (b *broker) sessionID() int32 {
+	var v [4]byte
+	_, _ = rand.Read(v[:]) // never fails
+	return int32(binary.BigEndian.Uint32(v[:])%math.MaxInt32) + 1
+}
+
+// local is this box's broker, as the controller asks brokers and the server asks for directories.
+type local struct{ b *broker }
+
+// HighestEpochs implements controller.Brokers.
+func (l local) HighestEpochs(id int32, done func([]controller.PartitionEpoch, error)) {
+	if id != l.b.n.id.box {
+		done(nil, fmt.Errorf("broker %d is on another box", id))
+		return
+	}
+	var list []controller.PartitionEpoch
+	for _, e := range l.b.topics.Epochs() {
+		list = append(list, controller.PartitionEpoch(e))
+	}
+	done(list, nil)
+}
+
+// DropTopic implements controller.Brokers.
+func (l local) DropTopic(id int32, topic catalog.UUID, done func(error)) {
+	if id != l.b.n.id.box {
+		done(fmt.Errorf("broker %d is on another box", id))
+		return
+	}
+	l.b.topics.Dropped(topic, func() { done(nil) })
+}
+
+// Describe implements kafkaserver.LogDirs.
+func (l local) Describe() []kafkaserver.LogDir {
+	d := l.b.dir
+	out := kafkaserver.LogDir{Path: d.Path(), Err: d.Failed(), TotalBytes: -1, FreeBytes: -1}
+	if u, err := d.Usage(); err == nil {
+		out.TotalBytes, out.FreeBytes = int64(u.Total), int64(u.Free)
+	} else {
+		out.Err = errors.Join(out.Err, err)
+	}
+	l.b.topics.All(func(r *replica.Replica) {
+		v, tp := r.View(), r.TopicPartition()
+		out.Replicas = append(out.Replicas, kafkaserver.LogDirReplica{
+			Topic: tp.Topic, Partition: tp.Partition, Bytes: v.Log.Size(), Lag: max(v.HighWatermark-v.End, 0),
+		})
+	})
+	return []kafkaserver.LogDir{out}
+}

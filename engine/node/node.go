@@ -1,0 +1,301 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"cairn/engine/console"
+	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/zkserver"
+	"cairn/engine/ensemble/zkserver/zkadmin"
+	"cairn/engine/ensemble/zkserver/zoocfg"
+	"cairn/engine/limits"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+	"cairn/platform/observe"
+	"cairn/platform/syncer"
+	"cairn/platform/vfs"
+)
+
+// Config says what one box is to be.
+type Config struct {
+	// Version of this binary, for people.
+	Version string
+	// Data is the directory of everything that the box keeps.
+	Data string
+	// Kafka is the broker; nil leaves the wing out.
+	Kafka *Kafka
+	// ZooKeeper is the server for ZooKeeper's clients; nil leaves its door closed. The tree is there all the same.
+	ZooKeeper *ZooKeeper
+	// HTTP is the console's address; empty leaves it out.
+	HTTP string
+	// Limits are all maxima.
+	Limits limits.Limits
+	// CPUs that the box may use.
+	CPUs int
+	// ClockTrusted says that the operator vouches for the wall clock.
+	ClockTrusted bool
+}
+
+// Kafka configures the broker's door.
+type Kafka struct {
+	Listen string
+	// AdvertisedHost and AdvertisedPort are what clients are told; empty and 0: where they came in.
+	AdvertisedHost string
+	AdvertisedPort int32
+	// Settings are the operator's broker settings, by Kafka's names.
+	Settings map[string]string
+}
+
+// ZooKeeper configures the ensemble's door.
+type ZooKeeper struct {
+	Listen string
+	// File is a parsed zoo.cfg, or nil for cairn's own defaults.
+	File *zoocfg.Config
+}
+
+// Deps is the outside of a box.
+type Deps struct {
+	Runtime  mailbox.Runtime
+	Clock    clock.Clock
+	FS       vfs.FS
+	Observer *observe.Observer
+	Random   io.Reader
+	Listen   func(network, address string) (net.Listener, error)
+}
+
+// Node is one box.
+type Node struct {
+	cfg  Config
+	deps Deps
+	id   identity
+
+	lock      io.Closer
+	syncer    *syncer.Syncer
+	ensemble  *ensemble.Ensemble
+	broker    *broker
+	zookeeper *zkserver.Server
+	console   *console.Console
+
+	zkListener net.Listener
+	ready      atomic.Bool
+	readySoon  chan struct{} // closed when the box is ready
+	stop       []closer      // what Close undoes, in the order of the start
+}
+
+type closer struct {
+	name  string
+	close func() error
+}
+
+// ListenError names the flag whose address cannot be listened on.
+type ListenError struct {
+	Flag, Address string
+	Err           error
+}
+
+// Error says what to do.
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("cannot listen on %s: %v; give another address with --%s", e.Address, e.Err, e.Flag)
+}
+
+// Unwrap returns the cause.
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// Open starts a box. Its doors are open when it returns, or nothing is left behind; it serves from Ready on. Errors:
+// vfs.ErrLocked for data that another process uses, ErrNewer, *ListenError, and those of the rooms.
+func Open(cfg Config, deps Deps) (*Node, error) {
+	n := &Node{cfg: cfg, deps: deps, readySoon: make(chan struct{})}
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) open() error {
+	for _, step := range []func() error{n.openData, n.openDoors, n.openEnsemble, n.openZooKeeper, n.openBroker, n.openConsole} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	go n.awaitReady()
+	return nil
+}
+
+// closes registers what Close does, in reverse order.
+func (n *Node) closes(name string, f func() error) { n.stop = append(n.stop, closer{name, f}) }
+
+// openData takes the data directory for this process alone.
+func (n *Node) openData() error {
+	if err := n.deps.FS.MkdirAll(n.cfg.Data); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	lock, err := n.deps.FS.Lock(path.Join(n.cfg.Data, "lock"))
+	if err != nil {
+		if errors.Is(err, vfs.ErrLocked) {
+			return fmt.Errorf("data directory %s is in use by another cairn: stop that one, or give another directory with --data: %w", n.cfg.Data, err)
+		}
+		return fmt.Errorf("lock the data directory: %w", err)
+	}
+	n.closes("data lock", lock.Close)
+	if n.id, err = readIdentity(n.deps.FS, n.cfg.Data); err != nil {
+		return err
+	}
+	n.syncer = syncer.New(n.deps.Runtime, syncer.Config{Name: "data", Observer: n.deps.Observer})
+	n.closes("syncer", func() error { n.syncer.Close(); return nil })
+	return nil
+}
+
+// openDoors listens on every address before anything slow begins, so that a port in use is said at once.
+func (n *Node) openDoors() error {
+	if n.cfg.ZooKeeper == nil {
+		return nil
+	}
+	l, err := n.deps.Listen("tcp", n.cfg.ZooKeeper.Listen)
+	if err != nil {
+		return &ListenError{"zookeeper-listen", n.cfg.ZooKeeper.Listen, err}
+	}
+	n.zkListener = l
+	n.closes("zookeeper listener", func() error {
+		_ = l.Close() // the server has closed it already if it had begun to serve
+		return nil
+	})
+	return nil
+}
+
+func (n *Node) openEnsemble() error {
+	cfg := ensemble.Config{Dir: path.Join(n.cfg.Data, "ensemble"), Box: uint64(n.id.box), Limits: n.cfg.Limits.ZooKeeper}
+	if n.cfg.ZooKeeper != nil && n.cfg.ZooKeeper.File != nil {
+		ensembleFrom(&cfg, n.cfg.ZooKeeper.File)
+	}
+	e, err := ensemble.Open(cfg, ensemble.Deps{
+		Runtime: n.deps.Runtime, FS: n.deps.FS, Syncer: n.syncer, Observer: n.deps.Observer, Random: n.deps.Random,
+	})
+	if err != nil {
+		return fmt.Errorf("ensemble: %w", err)
+	}
+	n.ensemble = e
+	n.closes("ensemble", func() error { e.Close(); return nil })
+	return nil
+}
+
+func (n *Node) openZooKeeper() error {
+	if n.cfg.ZooKeeper == nil {
+		return nil
+	}
+	s, err := zkserver.New(n.zkserverConfig(), zkserver.Deps{Ensemble: n.ensemble, Clock: n.deps.Clock, Observer: n.deps.Observer})
+	if err != nil {
+		return err
+	}
+	n.zookeeper = s
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(n.zkListener) }()
+	n.closes("zookeeper server", func() error {
+		s.Close()
+		if err := <-served; !errors.Is(err, zkserver.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+func (n *Node) openBroker() error {
+	if n.cfg.Kafka == nil {
+		return nil
+	}
+	b, err := openBroker(n)
+	n.broker = b // what is open of it is closed by Close
+	return err
+}
+
+// zkserverConfig is the server's configuration from a zoo.cfg, or cairn's own: no word but srvr, ruok, mntr and the
+// other reading ones, since the door is loopback unless somebody opened it.
+func (n *Node) zkserverConfig() zkserver.Config {
+	_, port := hostPort(n.zkListener.Addr())
+	cfg := zkserver.Config{
+		Limits: n.cfg.Limits.ZooKeeper,
+		Admin: zkadmin.Config{
+			Version: zookeeperVersion + "-cairn", Built: builtAt, Words: []string{"*"}, ClientPort: port, SecureClientPort: -1,
+			DataDir: n.cfg.Data, DataLogDir: n.cfg.Data, TickTime: 2 * time.Second,
+			MaxClientConnections: n.cfg.Limits.ZooKeeper.ConnectionsPerAddressMax,
+			MinSessionTimeout:    4 * time.Second, MaxSessionTimeout: 40 * time.Second,
+			ServerID: int64(n.id.box), CommandURL: "/commands", ListenBacklog: -1,
+		},
+	}
+	if f := n.cfg.ZooKeeper.File; f != nil {
+		zkserverFrom(&cfg, f)
+	}
+	return cfg
+}
+
+// zookeeperVersion is the release whose behaviour the ensemble has, as clients are told it.
+const zookeeperVersion = "3.9.5"
+
+// awaitReady carries the box to readiness: the tree is recent, and with a broker its partitions are led.
+func (n *Node) awaitReady() {
+	done := make(chan struct{})
+	n.ensemble.ReadIndex(func(_ uint64, err error) {
+		if err == nil {
+			close(done)
+		}
+	})
+	<-done
+	if n.broker != nil {
+		n.broker.begin(func() { n.markReady() })
+		return
+	}
+	n.markReady()
+}
+
+func (n *Node) markReady() {
+	n.ready.Store(true)
+	close(n.readySoon)
+}
+
+// Ready is closed when the box serves.
+func (n *Node) Ready() <-chan struct{} { return n.readySoon }
+
+// Failed is the error for which the box cannot serve any more, or nil.
+func (n *Node) Failed() error { return n.ensemble.Failed() }
+
+// Addresses are where the doors are: kafka, zookeeper and http, as far as they are open.
+func (n *Node) Addresses() map[string]net.Addr {
+	m := map[string]net.Addr{}
+	if n.broker != nil && n.broker.server != nil {
+		m["kafka"] = n.broker.server.Address(listenerName)
+	}
+	if n.zkListener != nil {
+		m["zookeeper"] = n.zkListener.Addr()
+	}
+	if n.console != nil {
+		m["http"] = n.console.Addr()
+	}
+	return m
+}
+
+// Close stops the box in the reverse order of its start and returns the errors of what did not stop cleanly.
+func (n *Node) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(n.stop) {
+		if err := c.close(); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+		}
+	}
+	n.stop = nil
+	return errors.Join(errs...)
+}
+
+// stopTime is how long requests in hand may take to be answered at a stop.
+const stopTime = 3 * time.Second
+
+func stopContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), stopTime)
+}

@@ -1,0 +1,86 @@
+package node
+
+import (
+	"net"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/zkserver"
+	"cairn/engine/ensemble/zkserver/zoocfg"
+	"cairn/engine/ensemble/znode"
+)
+
+// ensembleFrom takes what a zoo.cfg says of sessions, flags and housekeeping.
+func ensembleFrom(c *ensemble.Config, f *zoocfg.Config) {
+	c.TickTime = f.TickTime
+	c.SessionTimeoutMin, c.SessionTimeoutMax = f.MinSessionTimeout, f.MaxSessionTimeout
+	c.ReapInterval = f.ContainerCheckInterval
+	c.ReapPerMinuteMax = f.ContainerPerMinuteMax
+	c.ContainerNeverUsedMax = f.ContainerNeverUsed
+	for on, flag := range map[znode.Flags]bool{
+		znode.FlagExtendedTypes: f.ExtendedTypes, znode.FlagEnforceQuota: f.EnforceQuota, znode.FlagSkipACL: f.SkipACL,
+	} {
+		if flag {
+			c.Flags |= on
+		}
+	}
+	if f.FrameBytesMax > 0 {
+		c.Limits.ProposalBytesMax += max(f.FrameBytesMax-c.Limits.FrameBytesMax, 0)
+		c.Limits.FrameBytesMax = f.FrameBytesMax
+		c.Limits.OutboxBytesMax = max(c.Limits.OutboxBytesMax, 4*f.FrameBytesMax)
+		c.Limits.ProposalsBytesMax = max(c.Limits.ProposalsBytesMax, 4*int64(c.Limits.ProposalBytesMax))
+	}
+	if f.SnapshotEvery > 0 {
+		c.Limits.SnapshotEntries = uint64(f.SnapshotEvery)
+	}
+}
+
+// zkserverFrom takes what a zoo.cfg says of the server.
+func zkserverFrom(c *zkserver.Config, f *zoocfg.Config) {
+	var e ensemble.Config
+	e.Limits = c.Limits
+	ensembleFrom(&e, f)
+	c.Limits = e.Limits
+	c.Limits.ConnectionsPerAddressMax = f.MaxClientConnections
+	if f.MaxConnections > 0 {
+		c.Limits.ConnectionsMax = min(c.Limits.ConnectionsMax, f.MaxConnections)
+	}
+	c.HandshakeTimeout, c.TickTime, c.OutstandingMax = f.HandshakeTimeout, f.TickTime, f.OutstandingMax
+	c.SuperDigest, c.EnsembleNames, c.EnforceAuthSchemes = f.SuperDigest, f.EnsembleNames, f.EnforceAuthSchemes
+	c.SkipACL, c.ReconfigEnabled = f.SkipACL, f.ReconfigEnabled
+	a := &c.Admin
+	a.Words, a.DataDir, a.DataLogDir, a.TickTime = f.FourLetterWords, f.DataDir, f.DataLogDir, f.TickTime
+	a.MaxClientConnections, a.MinSessionTimeout, a.MaxSessionTimeout = f.MaxClientConnections, f.MinSessionTimeout, f.MaxSessionTimeout
+	a.ListenBacklog, a.ServerID, a.InitialConfiguration = f.ListenBacklog, max(f.ServerID, 0), f.Text
+	a.CommandURL = f.Admin.CommandURL
+	a.Properties = map[string]string{}
+	for key, value := range f.Properties {
+		if k := strings.ToLower(key); !strings.Contains(k, "password") && !strings.Contains(k, "digest") {
+			a.Properties[key] = value
+		}
+	}
+}
+
+// builtAt is when this binary's source was committed, or the day of the first release where that is not known.
+var builtAt = func() time.Time {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.time" {
+				if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
+					return t
+				}
+			}
+		}
+	}
+	return time.Date(2026, time.November, 23, 0, 0, 0, 0, time.UTC)
+}()
+
+// hostPort splits a listener's address.
+func hostPort(a net.Addr) (string, int) {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.IP.String(), t.Port
+	}
+	return "", 0
+}

@@ -1,0 +1,188 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// pollPause is the time between two looks at a box that is starting. It bounds how precisely a start is measured.
+const pollPause = 2 * time.Millisecond
+
+// Config says what to run.
+type Config struct {
+	Binary string   // cairn's binary
+	Data   string   // its data directory; made by cairn if missing
+	Log    string   // file that gets its output, appended over restarts
+	Prefix []string // command that runs cairn (strace and its flags); empty: none
+	Flags  []string // further flags of `cairn start`
+}
+
+// Box is one cairn process, or the place where it was.
+type Box struct {
+	Kafka     string // host:port, the same over restarts
+	ZooKeeper string
+	HTTP      string
+
+	cfg    Config
+	client *http.Client
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when cmd has ended
+	exit   error         // how cmd ended; valid once ended is closed
+}
+
+// New picks three free loopback ports and starts nothing.
+func New(cfg Config) (*Box, error) {
+	b := &Box{cfg: cfg, client: &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	for _, address := range []*string{&b.Kafka, &b.ZooKeeper, &b.HTTP} {
+		free, err := FreeAddress()
+		if err != nil {
+			return nil, err
+		}
+		*address = free
+	}
+	return b, nil
+}
+
+// FreeAddress returns a loopback address that nobody listened on a moment ago.
+func FreeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// Spawn starts the process and does not wait for it to serve.
+func (b *Box) Spawn() error {
+	if b.Running() {
+		return errors.New("the box runs already")
+	}
+	out, err := os.OpenFile(b.cfg.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("open the box's log: %w", err)
+	}
+	defer out.Close()
+	args := append([]string{}, b.cfg.Prefix...)
+	args = append(args, b.cfg.Binary, "start", "--data", b.cfg.Data,
+		"--kafka-listen", b.Kafka, "--zookeeper-listen", b.ZooKeeper, "--http-listen", b.HTTP)
+	args = append(args, b.cfg.Flags...)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", args[0], err)
+	}
+	ended := make(chan struct{})
+	b.cmd, b.ended = cmd, ended
+	go func() {
+		b.exit = cmd.Wait()
+		close(ended)
+	}()
+	return nil
+}
+
+// Start spawns the process and waits until it is ready.
+func (b *Box) Start(ctx context.Context) error {
+	if err := b.Spawn(); err != nil {
+		return err
+	}
+	return b.Ready(ctx)
+}
+
+// Ready waits until /readyz answers 200. It fails when ctx ends or the process does.
+func (b *Box) Ready(ctx context.Context) error {
+	for {
+		if b.ready() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the box is not ready: %w (see %s)", ctx.Err(), b.cfg.Log)
+		case <-b.ended:
+			return fmt.Errorf("the box ended while starting: %v (see %s)", b.exit, b.cfg.Log)
+		case <-time.After(pollPause):
+		}
+	}
+}
+
+func (b *Box) ready() bool {
+	response, err := b.client.Get("http://" + b.HTTP + "/readyz")
+	if err != nil {
+		return false
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// Get returns the body of a page of the box's HTTP port.
+func (b *Box) Get(path string) ([]byte, error) {
+	response, err := b.client.Get("http://" + b.HTTP + path)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s", path, response.Status)
+	}
+	return io.ReadAll(response.Body)
+}
+
+// PID is the process that Spawn has started: cairn's, or the Prefix's.
+func (b *Box) PID() int { return b.cmd.Process.Pid }
+
+// Running says whether the process is there.
+func (b *Box) Running() bool {
+	if b.cmd == nil {
+		return false
+	}
+	select {
+	case <-b.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Kill ends the process as a power cut would end it, save for what the kernel has cached, and waits for its end.
+func (b *Box) Kill() {
+	if b.Running() {
+		_ = b.cmd.Process.Kill()
+		<-b.ended
+	}
+}
+
+// Stop asks the process to end (SIGTERM) and waits. A process that does not end in time is killed and reported.
+func (b *Box) Stop(patience time.Duration) error {
+	if !b.Running() {
+		return errors.New("the box ended by itself")
+	}
+	return b.StopProcess(b.PID(), patience)
+}
+
+// StopProcess is Stop for a box under a Prefix, whose own id is pid.
+func (b *Box) StopProcess(pid int, patience time.Duration) error {
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("ask the box to stop: %w", err)
+	}
+	select {
+	case <-b.ended:
+		if b.exit != nil {
+			return fmt.Errorf("the box stopped with: %w", b.exit)
+		}
+		return nil
+	case <-time.After(patience):
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		b.Kill()
+		return fmt.Errorf("the box did not stop within %v", patience)
+	}
+}

@@ -1,0 +1,35 @@
+package measure
+
+import (
+	"os"
+	"testing"
+)
+
+func TestFigures(t *testing.T) {
+	f := Figures{4, 1, 3}
+	if f.Median() != 3 || f.Min() != 1 || f.Max() != 4 {
+		t.Fatalf("median %v, min %v, max %v", f.Median(), f.Min(), f.Max())
+	}
+	if m := (Figures{4, 1, 3, 2}).Median(); m != 2.5 {
+		t.Fatalf("median of four %v", m)
+	}
+	if r := f.Ratios(Figures{2, 2, 2}); r[0] != 2 || r[1] != 0.5 {
+		t.Fatalf("ratios %v", r)
+	}
+}
+
+func TestOwnProcess(t *testing.T) {
+	if _, err := CPU(os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	m, err := ResidentMemory(os.Getpid())
+	if err != nil || m.RSS < 1<<20 || m.Anon+m.File > m.RSS {
+		t.Fatalf("memory %+v, error %v", m, err)
+	}
+	if _, err := field("a: 1\nbc: 7 kB\n", "bc:"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := field("a: 1\n", "b:"); err == nil {
+		t.Fatal("a missing field passed")
+	}
+}

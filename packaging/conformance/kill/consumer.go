@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	groupName     = "kill-readers"
+	commitTimeout = 10 * time.Second
+)
+
+// Consumer is the one member of a group. It checks what it is given, and commits after every poll.
+type Consumer struct {
+	client *kgo.Client
+	ledger *Ledger
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	next   map[int32]int64 // offset that each partition has come to
+}
+
+// StartConsumer starts the member.
+func StartConsumer(ledger *Ledger, seeds string) (*Consumer, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds), kgo.ConsumeTopics(topic), kgo.ConsumerGroup(groupName), kgo.DisableAutoCommit(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.HeartbeatInterval(500*time.Millisecond), kgo.SessionTimeout(10*time.Second),
+		kgo.RetryBackoffFn(quickly), kgo.MetadataMinAge(metadataAge), kgo.DialTimeout(dialTimeout))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Consumer{client: client, ledger: ledger, cancel: cancel, next: map[int32]int64{}}
+	c.done.Go(func() { c.consume(ctx) })
+	return c, nil
+}
+
+// consume polls, checks and commits. Errors of fetches are no faults: the box dies again and again, and kgo tries again.
+func (c *Consumer) consume(ctx context.Context) {
+	for ctx.Err() == nil {
+		fetches := c.client.PollRecords(ctx, 2000)
+		fetches.EachRecord(c.check)
+		offsets := map[int32]kgo.EpochOffset{}
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+			if len(p.Records) > 0 {
+				last := p.Records[len(p.Records)-1]
+				offsets[p.Partition] = kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
+			}
+		})
+		if len(offsets) > 0 {
+			c.commit(ctx, offsets)
+		}
+	}
+}
+
+// check looks at one record: it must follow its predecessor or, after the group was formed anew, go back, but not behind
+// what was committed; and it must be the record that was acknowledged there.
+func (c *Consumer) check(r *kgo.Record) {
+	if next, ok := c.next[r.Partition]; ok && r.Offset > next {
+		c.ledger.Fault("partition %d: the group was given %d after %d: records are missing between them", r.Partition, r.Offset, next-1)
+	}
+	c.next[r.Partition] = r.Offset + 1
+	number, err := readPayload(r.Partition, r.Value)
+	if err != nil {
+		c.ledger.Fault("partition %d: the group was given at %d %v", r.Partition, r.Offset, err)
+		return
+	}
+	if offset, ok := c.ledger.Status(r.Partition, number); !ok || offset >= 0 && offset != r.Offset {
+		c.ledger.Fault("partition %d: the group was given record %d at %d, it was acknowledged at %d", r.Partition, number, r.Offset, offset)
+	}
+	c.ledger.Seen(r.Partition, r.Offset+1)
+}
+
+func (c *Consumer) commit(ctx context.Context, offsets map[int32]kgo.EpochOffset) {
+	for p, at := range offsets {
+		c.ledger.Attempt(p, at.Offset)
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	c.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{topic: offsets},
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, err error) {
+			if err != nil {
+				return // in doubt: the box was killed, or the group is being formed anew
+			}
+			for _, t := range response.Topics {
+				for _, p := range t.Partitions {
+					if kerr.ErrorForCode(p.ErrorCode) == nil {
+						c.ledger.Committed(p.Partition, offsets[p.Partition].Offset)
+					}
+				}
+			}
+		})
+}
+
+// Close leaves the group.
+func (c *Consumer) Close() {
+	c.cancel()
+	c.done.Wait()
+	c.client.Close()
+}
