@@ -11,6 +11,7 @@ import (
 func groupCommand() *cobra.Command {
 	c := &cobra.Command{Use: "group", Short: "List, describe, reset and delete consumer groups"}
 	addBootstrap(c)
+	group(c)
 	c.AddCommand(groupList(), groupDescribe(), groupReset(), groupDelete())
 	return c
 }

@@ -63,3 +63,14 @@ func run(args []string) int {
 	}
 	return exitFailed
 }
+
+// group makes a command that only holds others: one that it does not know is an error and not a page of help.
+func group(c *cobra.Command) {
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return usage("unknown command %q; `%s --help` lists what there is", args[0], c.CommandPath())
+	}
+}

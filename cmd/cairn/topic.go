@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"sort"
@@ -16,6 +17,7 @@ import (
 func topicCommand() *cobra.Command {
 	c := &cobra.Command{Use: "topic", Short: "Create, list, describe, change and delete topics"}
 	addBootstrap(c)
+	group(c)
 	c.AddCommand(topicCreate(), topicList(), topicDescribe(), topicAlter(), topicDelete(), topicTrim())
 	return c
 }
@@ -51,13 +53,16 @@ func topicCreate() *cobra.Command {
 			}
 			out.line(fmt.Sprintf("Created topic %s with %d partitions, %d replicas each.", t.Topic, t.NumPartitions, t.ReplicationFactor))
 			if out.json {
-				_ = out.object(map[string]any{"topic": t.Topic, "id": t.ID.String(), "partitions": t.NumPartitions, "replicas": t.ReplicationFactor})
+				_ = out.object(map[string]any{"topic": t.Topic, "id": topicID(t.ID), "partitions": t.NumPartitions, "replicas": t.ReplicationFactor})
 			}
 		}
 		return errors.Join(failed...)
 	}
 	return c
 }
+
+// topicID writes an id as Kafka's tools do.
+func topicID(id kadm.TopicID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
 // explained joins a protocol error with the server's own words.
 func explained(err error, message string) error {
@@ -143,7 +148,7 @@ func describeTopic(c *cobra.Command, adm *kadm.Client, t kadm.TopicDetail, confi
 	if err != nil {
 		return fmt.Errorf("read end offsets: %w", err)
 	}
-	out.line(fmt.Sprintf("Topic %s, id %s", t.Topic, t.ID))
+	out.line(fmt.Sprintf("Topic %s, id %s", t.Topic, topicID(t.ID)))
 	var rows [][]any
 	for _, p := range t.Partitions.Sorted() {
 		start, _ := starts.Lookup(t.Topic, p.Partition)

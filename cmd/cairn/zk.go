@@ -16,6 +16,7 @@ func zkCommand() *cobra.Command {
 	c := &cobra.Command{Use: "zk", Short: "Read and write znodes of a ZooKeeper server"}
 	c.PersistentFlags().String("servers", envOr("CAIRN_SERVERS", "127.0.0.1:2181"), "ZooKeeper addresses host:port, several with commas (or CAIRN_SERVERS)")
 	c.PersistentFlags().String("auth", "", "user:password of the digest scheme")
+	group(c)
 	c.AddCommand(zkGet(), zkList(), zkSet(), zkCreate(), zkDelete(), zkStat(), zkWatch())
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -195,12 +196,13 @@ func (r *crashRun) check(dir, what string, ackedBefore int) {
 // Random scripts; at every flush the power goes while the written bytes are not flushed yet, in a random way. Every
 // acknowledged write is there, nothing that was not submitted, zxids go on where they were, session ids are new.
 func TestPowerCutUnderLoad(t *testing.T) {
-	seeds, damagesEach := uint64(30), 2
+	seeds, damagesEach := uint64(12), 2
 	if testing.Short() {
 		seeds = 5
 	}
+	scratch := tempDir(t)
 	for seed := range seeds {
-		dir := filepath.Join(tempDir(t), "ensemble")
+		dir := filepath.Join(scratch, fmt.Sprint("ensemble", seed))
 		r := newCrashRun(t, seed, dir)
 		position, acked, segments := r.b.log.Synced(), r.acked, countSegments(t, dir)
 		cuts, snapshots := 0, 0
@@ -230,11 +232,14 @@ func TestPowerCutUnderLoad(t *testing.T) {
 			for range damagesEach {
 				d := powercut.Damage{Kind: powercut.Kind(r.rng.IntN(int(powercut.Kinds))), Seed: r.rng.Uint64()}
 				d.At = tail.Flushed + r.rng.Int64N(max(now.Length-tail.Flushed, 1))
-				copied := filepath.Join(tempDir(t), "cut")
+				copied := filepath.Join(scratch, "cut")
 				if err := powercut.Copy(dir, copied, tail, d); err != nil {
 					t.Fatal(err)
 				}
 				r.check(copied, fmt.Sprintf("seed %d, flush to record %d, %v", seed, now.Seq, d), acked)
+				if err := os.RemoveAll(copied); err != nil { // memory, where it lies in memory
+					t.Fatal(err)
+				}
 				cuts++
 			}
 			if t.Failed() {

@@ -55,7 +55,8 @@ func (o *owner) publish() {
 	t := o.e.tree
 	old := o.e.status.Load()
 	if old != nil && !o.over && old.Applied == o.applied && old.InFlight == len(o.pending) && old.Leader == o.lead &&
-		old.Role == roleName(o.role) && old.Snapshot.Index == o.snap.last.Index && (old.Snapshot.Err == nil) == (o.snap.last.Err == nil) && old.Serving == o.e.serving.Load() {
+		old.Role == roleName(o.role) && old.Serving == o.e.serving.Load() && old.Snapshot.Index == o.snap.last.Index &&
+		(old.Snapshot.Err == nil) == (o.snap.last.Err == nil) {
 		return
 	}
 	s := &Status{

@@ -24,7 +24,7 @@ func (n *Node) openConsole() error {
 		{Path: "/readyz", Title: "200 when clients are served", Handler: http.HandlerFunc(n.serveReady)},
 	}
 	if n.zookeeper != nil {
-		h := http.StripPrefix("/commands", n.zookeeper.Admin())
+		h := n.zookeeper.Admin()
 		sections = append(sections,
 			console.Section{Path: "/commands", Title: "ZooKeeper's AdminServer commands", Handler: h},
 			console.Section{Path: "/commands/", Handler: h})

@@ -75,7 +75,10 @@ func (d *scheduled) join() {
 
 // Step takes one step: a runnable owner or a due work, chosen by the seed. When nothing can run it moves the clock to
 // the next wake-up or work. It reports false when nothing is left to wait for.
-func (s *Scheduler) Step() bool {
+func (s *Scheduler) Step() bool { return s.stepBefore(0) }
+
+// stepBefore is Step, but does not move the clock beyond limit; 0 is no limit.
+func (s *Scheduler) stepBefore(limit time.Duration) bool {
 	now := s.clock.Now().Mono
 	ready := make([]int, 0, len(s.tasks)+len(s.works))
 	next := time.Duration(0)
@@ -101,7 +104,7 @@ func (s *Scheduler) Step() bool {
 		}
 	}
 	if len(ready) == 0 {
-		if next == 0 {
+		if next == 0 || limit != 0 && next > limit {
 			return false
 		}
 		s.clock.Advance(next - now)
@@ -171,7 +174,7 @@ func (s *Scheduler) RunUntil(limit time.Duration, cond func() bool) bool {
 func (s *Scheduler) RunFor(d time.Duration) {
 	end := s.clock.Now().Mono + d
 	for s.clock.Now().Mono < end {
-		if !s.Step() {
+		if !s.stepBefore(end) {
 			break
 		}
 	}

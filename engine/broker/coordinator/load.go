@@ -208,6 +208,8 @@ func (o *owner) tryActivate(p *part) (wake time.Duration) {
 	p.groups, p.load, p.phase, p.gone = l.groups, nil, active, false
 	p.groups.Configure(o.settings, o.cfg.Limits.BytesMax-o.metrics.bytes.Load())
 	p.groups.Loaded(o.time())
+	p.deletedIn = 0
+	o.deleteTopics(p, p.deleted)
 	took := o.now.Mono - l.at.Mono
 	o.metrics.loadSeconds.Observe(took.Seconds())
 	o.deps.Observer.Log.Info("groups loaded", "partition", p.id, "epoch", p.epoch, "groups", p.groups.Len(),

@@ -148,7 +148,9 @@ func newBench(t testing.TB, seed uint64) *bench {
 func (b *bench) start() {
 	b.t.Helper()
 	b.Lead(0, b.log, b.log.epoch)
-	if !b.s.RunUntil(time.Minute, func() bool { return b.ask(&group.Describe{Target: group.To("x")}).now().Failure() == kerr.GroupIDNotFound }) {
+	if !b.s.RunUntil(time.Minute, func() bool {
+		return b.ask(&group.Describe{Target: group.To("x")}).now().Failure() == kerr.GroupIDNotFound
+	}) {
 		b.t.Fatal("never active")
 	}
 }

@@ -114,6 +114,11 @@ type part struct {
 	held     []group.Reply // answers whose batch is not committed
 	inFlight uint64        // the batch under way, 0 for none
 
+	// deleted are topics whose offsets are to go: while the partition is being loaded, and until the batch deletedIn
+	// that removes them is committed (0: it is still being gathered). Commits for a new topic of the same name come after.
+	deleted   []string
+	deletedIn uint64
+
 	expireAt, retryAt time.Duration
 	failures          int
 	gone              bool // the log said that this box does not lead it
@@ -175,9 +180,8 @@ func (o *owner) handle(m *message) {
 		o.drop(m.partition, kerr.NotCoordinator)
 	case msgTopicsDeleted:
 		for _, p := range o.parts {
-			if p.phase == active {
-				p.groups.TopicsDeleted(o.time(), m.names)
-			}
+			p.deleted = append(p.deleted, m.names...)
+			o.deleteTopics(p, m.names)
 		}
 	case msgLoaded:
 		o.loaded(m.load)
@@ -304,6 +308,17 @@ func (o *owner) settle(p *part) (wake time.Duration) {
 	return wake
 }
 
+// deleteTopics removes the offsets of deleted topics, now or, if the partition is being loaded, later.
+func (o *owner) deleteTopics(p *part, names []string) {
+	switch {
+	case p.phase != active:
+	case p.groups.TopicsDeleted(o.time(), names):
+		p.deletedIn = 0
+	case p.deletedIn == 0 && len(p.deleted) == len(names):
+		p.deleted = nil // nothing to remove, and nothing older on its way
+	}
+}
+
 // append hands the gathered records over, unless an append is under way.
 func (o *owner) append(p *part) {
 	if p.inFlight != 0 {
@@ -314,6 +329,9 @@ func (o *owner) append(p *part) {
 		return
 	}
 	p.inFlight = number
+	if p.deletedIn == 0 {
+		p.deletedIn = number
+	}
 	b, err := o.build(records)
 	partition, life := p.id, p.life
 	done := func(err error) {
@@ -364,6 +382,9 @@ func (o *owner) appended(m *message) {
 	}
 	p.failures = 0
 	p.groups.Committed(m.number)
+	if p.deletedIn == m.number {
+		p.deleted, p.deletedIn = nil, 0
+	}
 	held := p.held
 	p.held = nil
 	for _, r := range held {

@@ -185,8 +185,9 @@ func (s *Groups) expireOffsets(g *group) (expired int) {
 	return expired
 }
 
-// TopicsDeleted removes the offsets of topics that are no more (OffsetMetadataManager.onPartitionsDeleted).
-func (s *Groups) TopicsDeleted(now Time, topics []string) {
+// TopicsDeleted removes the offsets of topics that are no more (OffsetMetadataManager.onPartitionsDeleted), and reports
+// whether there were any.
+func (s *Groups) TopicsDeleted(now Time, topics []string) (removed bool) {
 	s.now = now
 	for _, id := range inOrder(s.groups) {
 		g, n := s.groups[id], 0
@@ -197,9 +198,11 @@ func (s *Groups) TopicsDeleted(now Time, topics []string) {
 			}
 		}
 		if n > 0 {
+			removed = true
 			s.event(OffsetsGone, g, n, "topic deleted")
 		}
 	}
+	return removed
 }
 
 // delete handles DeleteGroups for one group (GroupCoordinatorShard.deleteGroups).

@@ -36,8 +36,10 @@ func (s *Groups) sync(q *Sync) {
 		s.reply(m.sync, 0, &SyncAnswer{Outcome: Outcome{kerr.RebalanceInProgress}})
 	}
 	m.sync = q.Ticket
+	assignments := q.Assignments
+	q.Assignments = nil // the owner keeps the request while it waits
 	if g.leader == m.id {
-		s.assign(g, q.Assignments)
+		s.assign(g, assignments)
 	}
 }
 

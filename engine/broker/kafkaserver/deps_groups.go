@@ -24,10 +24,15 @@ func groupCode(err *kerr.Error) int16 {
 	return err.Code
 }
 
-// park has a request given up if its connection closes while it waits for other members: nobody reads the answer, and
-// the frame must not be held. The member itself stays until its session ends, as in Kafka. It reports false when the
-// connection is closed already.
+// park readies a request to wait for other members, for minutes perhaps. Its frame and its share of the budget are given
+// back: everything in them must have been copied, or few members could stop the reading of all connections. The request
+// is given up if its connection closes, since nobody would read the answer; the member itself stays until its session
+// ends, as in Kafka. It reports false when the connection is closed already.
 func (r *request) park() bool {
+	s := r.conn.server
+	s.frames.Put(r.frame)
+	s.budget.give(r.cost)
+	r.frame, r.body, r.cost = nil, nil, 0
 	if r.onClose(r.abandon) {
 		return true
 	}

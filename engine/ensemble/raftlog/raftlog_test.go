@@ -137,6 +137,7 @@ func TestPowerCutAtEveryByte(t *testing.T) {
 	}
 	all := wholeFile(t, filepath.Join(dir, "wal", flushed.File))
 	tail := powercut.Tail{File: flushed.File, Flushed: flushed.Length}
+	scratch := tempDir(t)
 	cuts, step := 0, int64(1)
 	if testing.Short() {
 		step = 5
@@ -144,7 +145,7 @@ func TestPowerCutAtEveryByte(t *testing.T) {
 	for kind := range powercut.Kinds {
 		for at := flushed.Length; at <= int64(len(all)); at += step {
 			d := powercut.Damage{Kind: kind, At: at, Seed: uint64(at)}
-			copied := filepath.Join(tempDir(t), "d")
+			copied := filepath.Join(scratch, "d")
 			must(t, powercut.Copy(dir, copied, tail, d))
 			l, r, err := Open(Config{Dir: copied, SegmentBytes: 600}, Deps{FS: vfs.OS()}, none)
 			if err != nil {
@@ -169,6 +170,7 @@ func TestPowerCutAtEveryByte(t *testing.T) {
 			if err != nil || uint64(len(r.Entries)) != got+1 || r.Cut.File != "" {
 				t.Fatalf("%v: opened again: %v, %+v", d, err, r)
 			}
+			must(t, os.RemoveAll(copied))
 		}
 	}
 	if cuts == 0 {

@@ -184,6 +184,7 @@ func TestConnectionLimits(t *testing.T) {
 	}
 	second.must(1, jute.OpCloseSession, nil)
 	second.closed()
+	second.conn.Close()
 	eventually(t, func() bool { return b.Stats().Connections == 1 })
 	b.connect(t, 5000)
 	first.must(1, jute.OpExists, watchBody("/", false))
