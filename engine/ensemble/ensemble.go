@@ -3,7 +3,6 @@ package ensemble
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/raftlog"
@@ -246,5 +245,3 @@ func (e *Ensemble) clampTimeout(ms int32) int32 {
 	low, high := e.cfg.SessionTimeoutMin.Milliseconds(), e.cfg.SessionTimeoutMax.Milliseconds()
 	return int32(min(max(int64(ms), low), high))
 }
-
-func millis(ms int32) time.Duration { return time.Duration(ms) * time.Millisecond }

@@ -77,7 +77,6 @@ type Node struct {
 	deps Deps
 	id   identity
 
-	lock      io.Closer
 	syncer    *syncer.Syncer
 	ensemble  *ensemble.Ensemble
 	broker    *broker

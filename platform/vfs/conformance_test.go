@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"syscall"
 	"testing"
@@ -352,6 +353,10 @@ func wantMapped(t *testing.T, m Mapping, at int64, want string) {
 
 func wantFault(t *testing.T, m Mapping, at int64) {
 	t.Helper()
+	if os.Getenv("CAIRN_EMULATED") == "arm" {
+		t.Log("qemu-user tells no address of a fault on arm: faults are not tested")
+		return
+	}
 	sink := byte(0)
 	wantErr(t, m.Read(func(b []byte) { sink = b[at] }), ErrFault)
 	wantErr(t, m.Read(func(b []byte) { copy(make([]byte, 64), b[at:]) }), ErrFault)

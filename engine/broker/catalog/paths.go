@@ -66,13 +66,13 @@ func DeleteTopicPath(topic string) string { return deleteTopicsPath + "/" + topi
 
 func itoa(n int32) string { return strconv.FormatInt(int64(n), 10) }
 
-// parseIndex reads a broker or partition number as it is written in a path: no sign, no leading zeros, at most max.
-func parseIndex(s string, max int32) (int32, bool) {
+// parseIndex reads a broker or partition number as it is written in a path: no sign, no leading zeros, at most greatest.
+func parseIndex(s string, greatest int32) (int32, bool) {
 	if s == "" || len(s) > 10 || (s[0] == '0' && len(s) > 1) || strings.Trim(s, "0123456789") != "" {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n > int64(max) {
+	if err != nil || n > int64(greatest) {
 		return 0, false
 	}
 	return int32(n), true

@@ -107,6 +107,11 @@ func (c *Coordinator) TopicsDeleted(names []string) {
 	c.box.Post(message{kind: msgTopicsDeleted, names: slices.Clone(names)})
 }
 
+// Drain readies the coordinator for the end of the box: joins and syncs that wait for other members, for minutes perhaps,
+// are answered COORDINATOR_NOT_AVAILABLE, and so is everything that comes from now on. Commits under way are still
+// answered as they end. It does not wait.
+func (c *Coordinator) Drain() { c.box.Post(message{kind: msgDrain}) }
+
 // Close answers everybody who waits with COORDINATOR_NOT_AVAILABLE and ends the owner.
 func (c *Coordinator) Close() {
 	c.box.Post(message{kind: msgStop})

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -283,7 +284,7 @@ func TestLoadWaitsForTheHighWatermark(t *testing.T) {
 func TestDamagedLogIsNotGuessed(t *testing.T) {
 	b := newBench(t, 8)
 	b.log.records(t, batch.NewOptions(), offsetRecord("g", 1)...)
-	at := len(b.log.bytes) - 1
+	at := bytes.IndexByte(b.log.bytes[batch.HeaderSize:], 'g') + batch.HeaderSize // nothing but the CRC tells
 	b.log.bytes[at] ^= 1
 	b.Lead(0, b.log, 1)
 	b.run(time.Minute)
@@ -519,4 +520,34 @@ func TestTopicsDeletedMeanwhile(t *testing.T) {
 	if got := b.offsets("g"); got[0] != 3 {
 		t.Fatalf("an offset of a new topic was taken for an old one's: %v", got)
 	}
+}
+
+// TestDrain: nobody waits for other members any more, and what is on its way to the log is answered by the log.
+func TestDrain(t *testing.T) {
+	b := newBench(t, 15)
+	b.start()
+	first := b.ask(join("g", ""))
+	b.run(time.Second)
+	member := first.now().(*group.JoinAnswer).MemberID
+	b.ask(join("g", ""))
+	sync := b.ask(&group.Sync{Target: group.To("other")})
+	rejoin := b.ask(join("g", ""))
+	b.log.auto = false
+	committed := b.ask(commit("simple", 0, 1))
+	b.run(100 * time.Millisecond)
+	b.Drain()
+	if err := rejoin.now().Failure(); err != kerr.CoordinatorNotAvailable {
+		t.Fatalf("join: %v", err)
+	}
+	if sync.now(); committed.here() {
+		t.Fatal("the commit was answered before the log was")
+	}
+	if err := b.ask(&group.Heartbeat{Target: group.To("g"), MemberID: member, Generation: 1}).now().Failure(); err != kerr.CoordinatorNotAvailable {
+		t.Fatalf("heartbeat: %v", err)
+	}
+	b.log.finish(true, nil)
+	if err := committed.now().Failure(); err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+	b.run(time.Minute) // the members' sessions end, and their joins are not answered twice
 }

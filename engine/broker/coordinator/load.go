@@ -33,7 +33,7 @@ type load struct {
 
 // lead begins with a partition.
 func (o *owner) lead(partition int32, log Log, epoch int32) {
-	if o.stopped {
+	if o.draining {
 		return
 	}
 	p, i := o.find(partition)

@@ -507,24 +507,8 @@ func checkInvariants(s *Groups) error {
 	for id, g := range s.groups {
 		size, joining, n := groupBytes+len(id), 0, 0
 		supported := map[string]int{}
-		for _, m := range g.members {
-			if g.member[m.id] != m || m.instance != nil && g.static[*m.instance] != m {
-				bad("%s: member %s is not where it belongs", id, m.id)
-			}
-			if m.join != 0 {
-				joining++
-			}
-			for _, p := range m.protocols {
-				supported[p.Name]++
-			}
-			if m.bytes != m.size() {
-				bad("%s: member %s of %d bytes is counted with %d", id, m.id, m.size(), m.bytes)
-			}
-			size += m.bytes
-			if m.deadline != 0 && (g.at < 0 || g.wake > m.deadline) {
-				bad("%s: nobody looks at the session of %s", id, m.id)
-			}
-		}
+		bytes, joins := checkMembers(g, supported, bad)
+		size, joining = size+bytes, joins
 		for p := range g.pendingJoin {
 			size += pendingBytes + len(p)
 		}
@@ -571,6 +555,30 @@ func checkInvariants(s *Groups) error {
 		bad("%d bytes, counted %d; %d offsets, counted %d", total, s.bytes, offsets, s.offsets)
 	}
 	return errors.Join(errs...)
+}
+
+// checkMembers adds up the members' sizes and parked joins, and what protocols they know.
+func checkMembers(g *group, supported map[string]int, bad func(string, ...any)) (size, joining int) {
+	id := g.id
+	for _, m := range g.members {
+		if g.member[m.id] != m || m.instance != nil && g.static[*m.instance] != m {
+			bad("%s: member %s is not where it belongs", id, m.id)
+		}
+		if m.join != 0 {
+			joining++
+		}
+		for _, p := range m.protocols {
+			supported[p.Name]++
+		}
+		if m.bytes != m.size() {
+			bad("%s: member %s of %d bytes is counted with %d", id, m.id, m.size(), m.bytes)
+		}
+		size += m.bytes
+		if m.deadline != 0 && (g.at < 0 || g.wake > m.deadline) {
+			bad("%s: nobody looks at the session of %s", id, m.id)
+		}
+	}
+	return size, joining
 }
 
 func sorted(m map[string]int) (list []string) {

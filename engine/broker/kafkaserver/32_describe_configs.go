@@ -29,8 +29,9 @@ func (s *Server) handle32DescribeConfigs(r *request) {
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
 		entries, err := describeResource(snap, res)
-		if err != nil {
-			out.ErrorCode, out.ErrorMessage = refusal(controller.AsError(err))
+		out.ErrorMessage = new(string) // Kafka leaves it empty, not null, and its tools print that
+		if e := controller.AsError(err); e != nil {
+			out.ErrorCode, out.ErrorMessage = e.Kind.Code, &e.Message
 		}
 		out.Configs = make([]kmsg.DescribeConfigsResponseResourceConfig, 0, len(entries))
 		for j := range entries {

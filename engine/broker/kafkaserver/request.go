@@ -2,7 +2,6 @@ package kafkaserver
 
 import (
 	"context"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -161,12 +160,6 @@ func (r *request) onClose(f func()) bool { return r.conn.setOnClose(f) }
 
 // clientHost is the client's address as Kafka shows it in DescribeGroups, with a leading slash.
 func (r *request) clientHost() string { return "/" + r.conn.clientAddr.String() }
-
-// clientAddr is the client's IP address; the zero Addr when the connection is not TCP.
-func (r *request) clientAddr() netip.Addr { return r.conn.clientAddr }
-
-// listener is the name of the listener that the client came in on, such as PLAINTEXT.
-func (r *request) listener() string { return r.conn.listener.config.Name }
 
 // later runs f on the connection's responder goroutine, where it may block for disk reads but not for other clients.
 // It may be called from any goroutine and never blocks. After the connection closed, f is not run.

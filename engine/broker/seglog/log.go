@@ -32,7 +32,6 @@ type Log struct {
 	recovery  Recovery
 	snapshots []int64 // offsets of producer-state snapshots, ascending
 	sinceSave int64   // bytes appended since the last of them
-	asking    bool    // a flush of our own is under way
 	closed    bool
 
 	// highWatermark is what the next checkpoint writes; -1 means nothing yet.

@@ -153,7 +153,7 @@ func (v View) recordAt(s *segment, r *batchReader, match func(timestamp, offset 
 	var opener batch.Opener
 	records, err := opener.Records(h, b, bytesMax)
 	if err != nil {
-		return whole, true, nil
+		return whole, true, nil //nolint:nilerr // what cannot be opened is answered by its batch
 	}
 	var out TimestampOffset
 	found := false
@@ -165,7 +165,7 @@ func (v View) recordAt(s *segment, r *batchReader, match func(timestamp, offset 
 		return nil
 	})
 	if err != nil && err != errFound {
-		return whole, true, nil
+		return whole, true, nil //nolint:nilerr // the same for records that do not parse
 	}
 	return out, found, nil
 }

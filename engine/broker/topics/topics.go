@@ -66,9 +66,8 @@ type Topics struct {
 
 // table is what Lookup reads.
 type table struct {
-	mu       sync.RWMutex // protects topics; a leaf: nothing is called while it is held
-	topics   map[string][]entry
-	byTopics int
+	mu     sync.RWMutex // protects topics; a leaf: nothing is called while it is held
+	topics map[string][]entry
 }
 
 // entry is one partition as Lookup shows it.

@@ -14,7 +14,6 @@ type replay struct {
 	confState ConfState // that the log began with
 	marker    SnapshotID
 	records   uint64
-	bytes     int64 // of the entries' payloads
 }
 
 // add takes one record. The payload is copied: the segment's bytes are let go of.

@@ -109,7 +109,7 @@ func (c *conn) conclude(t *znode.Tree, s *slot) {
 	case s.op == jute.OpCloseSession:
 		c.finishLocked(nil)
 	case s.last:
-		c.finishLocked(fmt.Errorf("%v answered with %v", s.op, code))
+		c.finishLocked(fmt.Errorf("%v answered with %s", s.op, code.String()))
 	}
 }
 

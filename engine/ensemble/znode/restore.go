@@ -36,7 +36,7 @@ func Restore(r io.Reader) (*Tree, error) {
 		}
 	}
 	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		return nil, fmt.Errorf("%w: bytes behind the end (%v)", ErrSnapshot, err)
+		return nil, fmt.Errorf("%w: bytes behind the end (%v)", ErrSnapshot, err) //nolint:errorlint // nil when there are bytes
 	}
 	if err := s.finish(); err != nil {
 		return nil, err

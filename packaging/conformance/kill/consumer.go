@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -22,6 +23,9 @@ type Consumer struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	next   map[int32]int64 // offset that each partition has come to
+
+	gate     sync.Mutex                         // held while a commit is under way, and from Hold to Release
+	breakOff atomic.Pointer[context.CancelFunc] // ends the commit that is under way
 }
 
 // StartConsumer starts the member.
@@ -75,11 +79,14 @@ func (c *Consumer) check(r *kgo.Record) {
 }
 
 func (c *Consumer) commit(ctx context.Context, offsets map[int32]kgo.EpochOffset) {
+	c.gate.Lock()
+	defer c.gate.Unlock()
 	for p, at := range offsets {
 		c.ledger.Attempt(p, at.Offset)
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
+	c.breakOff.Store(&cancel)
 	c.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{topic: offsets},
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, err error) {
 			if err != nil {
@@ -94,6 +101,20 @@ func (c *Consumer) commit(ctx context.Context, offsets map[int32]kgo.EpochOffset
 			}
 		})
 }
+
+// Hold ends the commit that is under way and allows no other until Release. It is called while the box is dead: a member
+// that commits anew as soon as the box is back would hide that an older commit is lost.
+func (c *Consumer) Hold() {
+	for !c.gate.TryLock() {
+		if end := c.breakOff.Load(); end != nil {
+			(*end)()
+		}
+		time.Sleep(time.Millisecond) // until the commit has seen that it is over
+	}
+}
+
+// Release allows commits again.
+func (c *Consumer) Release() { c.gate.Unlock() }
 
 // Close leaves the group.
 func (c *Consumer) Close() {

@@ -30,8 +30,14 @@ type Ledger struct {
 	faults     []string
 	file       *os.File
 	out        *bufio.Writer
-	records    int   // acknowledged
-	bytes      int64 // of them
+	totals     Totals
+}
+
+// Totals are what was acknowledged so far.
+type Totals struct {
+	Records int
+	Bytes   int64 // of the records' values
+	Commits int   // of one partition's offset
 }
 
 // faultsMax bounds the faults that are kept and printed: one lost segment makes a million of them.
@@ -73,8 +79,8 @@ func (l *Ledger) Acked(partition int32, number int, offset int64, size int) {
 	}
 	p.offsets[number] = offset
 	p.end = max(p.end, offset+1)
-	l.records++
-	l.bytes += int64(size)
+	l.totals.Records++
+	l.totals.Bytes += int64(size)
 	fmt.Fprintf(l.out, "record %d %d %d\n", partition, number, offset)
 }
 
@@ -120,6 +126,7 @@ func (l *Ledger) Committed(partition int32, offset int64) {
 	defer l.mu.Unlock()
 	p := &l.partitions[partition]
 	p.committed = max(p.committed, offset)
+	l.totals.Commits++
 	fmt.Fprintf(l.out, "commit %d %d\n", partition, offset)
 }
 
@@ -152,11 +159,11 @@ func (l *Ledger) Offsets(partition int32) []int64 {
 	return slices.Clone(l.partitions[partition].offsets)
 }
 
-// Totals are the number of acknowledged records and their bytes.
-func (l *Ledger) Totals() (records int, bytes int64) {
+// Totals returns what was acknowledged so far.
+func (l *Ledger) Totals() Totals {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.records, l.bytes
+	return l.totals
 }
 
 // Fault notes something that must not be.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -86,11 +87,27 @@ func (s *Session) Pause() {
 }
 
 // Check has every writer compare what it knows, at a point where nothing of it is in doubt, and looks at the session and
-// its ephemeral.
-func (s *Session) Check(ledger *Ledger) {
-	for _, w := range s.writers {
-		w.Check()
+// its ephemeral. When ctx ends before there is an answer, the session is given up: nothing else ends a client that the
+// server will not have back.
+func (s *Session) Check(ctx context.Context, ledger *Ledger) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, w := range s.writers {
+			w.Check(ctx)
+		}
+		s.checkAlive(ledger)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		ledger.Fault("session %#x has no answer: %v, its state is %v", s.id, ctx.Err(), s.Conn.State())
+		s.Close()
+		<-done
 	}
+}
+
+func (s *Session) checkAlive(ledger *Ledger) {
 	if s.expired.Load() || s.Conn.SessionID() != s.id {
 		ledger.Fault("session %#x was not taken up again: expired %v, now %#x", s.id, s.expired.Load(), s.Conn.SessionID())
 		return

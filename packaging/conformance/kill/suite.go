@@ -110,7 +110,18 @@ func (s *Suite) begin(ctx context.Context) error {
 		return err
 	}
 	s.producer, err = StartProducer(s.ledger, &s.allowance, s.box.Kafka, longLived, kgo.NoCompression(), s.random.Uint64())
-	return err
+	if err != nil {
+		return err
+	}
+	// A new group waits for members before it begins (group.initial.rebalance.delay.ms): until then it would not be tested.
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return retry(ctx, func() error {
+		if s.ledger.Totals().Commits == 0 {
+			return errors.New("the group has committed nothing")
+		}
+		return nil
+	})
 }
 
 // start starts the box; one start in startKillOdds is killed on its way, more than once if chance wants it.
@@ -150,18 +161,42 @@ func (s *Suite) round(ctx context.Context, round int) error {
 	if err := s.ledger.Kill(round); err != nil {
 		return err
 	}
+	s.consumer.Hold()
 	begin := time.Now()
-	if err := s.start(ctx); err != nil {
+	err = s.start(ctx)
+	ready := time.Since(begin)
+	if err == nil {
+		err = s.checkCommitted(ctx)
+	}
+	s.consumer.Release()
+	if err != nil {
 		return err
 	}
-	ready := time.Since(begin)
 	if err := s.check(ctx, s.readers, false); err != nil {
 		s.ledger.Fault("%v", err)
 	}
-	records, bytes := s.ledger.Totals()
-	s.report("round %d: killed after %v, ready in %v; acknowledged so far: %d records, %d MB, %d znode operations",
-		round, alive.Round(time.Millisecond), ready.Round(time.Millisecond), records, bytes/1e6, s.session.Znodes())
+	so := s.ledger.Totals()
+	s.report("round %d: killed after %v, ready in %v; acknowledged so far: %d records, %d MB, %d commits, %d znode operations",
+		round, alive.Round(time.Millisecond), ready.Round(time.Millisecond), so.Records, so.Bytes/1e6, so.Commits, s.session.Znodes())
 	return nil
+}
+
+// checkCommitted looks at the group's offsets before its member can commit anything new.
+func (s *Suite) checkCommitted(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return admin(s.box.Kafka, func(client *kadm.Client) error {
+		committed, err := committedOffsets(ctx, client, partitions)
+		if err != nil {
+			return err
+		}
+		for p, owes := range s.ledger.Owed() {
+			if c := committed[p]; c < owes.committed || c > owes.attempted {
+				s.ledger.Fault("partition %d: committed is %d after the start; acknowledged was %d, tried at most %d", p, c, owes.committed, owes.attempted)
+			}
+		}
+		return nil
+	})
 }
 
 // check compares the box with the ledger: the records that the readers have not read yet, committed offsets, znodes. With
@@ -203,7 +238,7 @@ func (s *Suite) check(ctx context.Context, readers []*Reader, all bool) error {
 			r.settle(s.ledger)
 		}
 	}
-	s.session.Check(s.ledger)
+	s.session.Check(ctx, s.ledger)
 	return nil
 }
 
@@ -231,8 +266,8 @@ func (s *Suite) end(ctx context.Context) error {
 		if err := s.check(ctx, newReaders(), true); err != nil {
 			s.ledger.Fault("%v", err)
 		}
-		records, bytes := s.ledger.Totals()
-		s.report("%s: each of %d acknowledged records (%d MB) once, whole and in order; offsets; znodes", name, records, bytes/1e6)
+		so := s.ledger.Totals()
+		s.report("%s: each of %d acknowledged records (%d MB) once, whole and in order; offsets; znodes", name, so.Records, so.Bytes/1e6)
 	}
 	return nil
 }

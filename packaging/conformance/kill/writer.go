@@ -215,15 +215,13 @@ func (w *Writer) read(ctx context.Context, path string) (znode, error) {
 }
 
 // Check compares everything below the writer's directory with what it knows, between two operations.
-func (w *Writer) Check() {
+func (w *Writer) Check(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.broken {
 		w.ledger.Fault("%s: its writer has stopped after a fault", w.dir)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
-	defer cancel()
 	names, _, err := w.conn.Children(w.dir)
 	if err != nil {
 		w.ledger.Fault("list %s: %v", w.dir, err)

@@ -76,7 +76,7 @@ cairn_binary() {
 }
 
 cache_dir() {
-	cache=${CAIRN_CONFORMANCE_CACHE:-$work/cache}
+	cache=${CAIRN_CACHE:-$work/cache}
 	mkdir -p "$cache"
 	cache=$(cd "$cache" && pwd)
 }
