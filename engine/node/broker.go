@@ -110,7 +110,7 @@ func (b *broker) openLogs() error {
 	n.closes("shards", func() error { b.shards.Close(); return nil })
 	b.topics = topics.New(
 		topics.Config{
-			BrokerID: n.id.box, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
+			BrokerID: n.id.box, Incarnation: b.incarnation, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
 			ProducersMax: n.cfg.Limits.Storage.ProducersMax,
 		},
 		topics.Deps{
@@ -160,6 +160,7 @@ func (b *broker) openServer() error {
 	n.closes("kafka server", func() error {
 		ctx, cancel := stopContext()
 		defer cancel()
+		b.groups.Drain() // joins that wait for others would hold the stop
 		server.Stop(ctx)
 		return nil
 	})

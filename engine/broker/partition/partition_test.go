@@ -217,7 +217,7 @@ func FuzzUnmarshalSnapshot(f *testing.F) {
 		if err := s.UnmarshalSnapshot(b); err != nil && !errors.Is(err, ErrSnapshot) {
 			t.Fatal(err)
 		}
-		if len(b) >= 10 && s.Len() > int(binary.BigEndian.Uint32(b[6:])) {
+		if len(b) >= 10 && uint64(s.Len()) > uint64(binary.BigEndian.Uint32(b[6:])) {
 			t.Fatal("more producers than entries")
 		}
 	})

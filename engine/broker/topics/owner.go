@@ -306,7 +306,7 @@ func (o *owner) applyLeadership(p *part) {
 	if cp == nil {
 		return
 	}
-	lead := o.applied.LeaderOf(cp) == o.cfg.BrokerID
+	lead := o.registered() && o.applied.LeaderOf(cp) == o.cfg.BrokerID
 	if p.epoch == cp.LeaderEpoch && p.leading == lead {
 		return
 	}
@@ -322,6 +322,12 @@ func (o *owner) applyLeadership(p *part) {
 	p.replica.Lead(cp.LeaderEpoch, len(cp.ISR), func(logEpoch int32, err error) {
 		o.box.Post(message{kind: msgLed, part: p, epoch: logEpoch, err: err})
 	})
+}
+
+// registered reports whether the catalog shows this start of the box.
+func (o *owner) registered() bool {
+	b := o.applied.Broker(o.cfg.BrokerID)
+	return b != nil && b.Incarnation == o.cfg.Incarnation
 }
 
 func (o *owner) onLed(p *part, logEpoch int32, err error) {
@@ -362,7 +368,7 @@ func (o *owner) sayOpened() {
 
 // saySettled tells those who wait that everything is led that is to be.
 func (o *owner) saySettled() {
-	if len(o.settling) == 0 || !o.opened {
+	if len(o.settling) == 0 || !o.opened || !o.registered() {
 		return
 	}
 	for _, p := range o.parts {

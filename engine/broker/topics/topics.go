@@ -27,6 +27,9 @@ var (
 // Config is how a box tends its topics.
 type Config struct {
 	BrokerID int32
+	// Incarnation is what this start of the box registers with. Until the catalog shows it nothing is led: the
+	// registration that it shows before is the last start's.
+	Incarnation catalog.UUID
 	// RetentionInterval is log.retention.check.interval.ms. Default 5 minutes.
 	RetentionInterval time.Duration
 	// CheckpointInterval is how soon after a high watermark moved the checkpoints are written
