@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"time"
@@ -58,7 +59,7 @@ func openBroker(n *Node) (*broker, error) {
 func (b *broker) openCatalog() error {
 	n := b.n
 	b.catalog = catalog.New(
-		catalog.Base{BrokerID: n.id.box, Static: settings.NewStatic(b.defaults(), n.cfg.Kafka.Settings)},
+		catalog.Base{BrokerID: n.id.box, Static: settings.NewStatic(b.defaults(), b.operator())},
 		func(p catalog.Problem) {
 			n.deps.Observer.Log.Error("znode not understood", "path", p.Path, "error", p.Err)
 		})
@@ -82,11 +83,20 @@ func (b *broker) defaults() map[string]string {
 	}
 	return map[string]string{
 		"log.segment.bytes": fmt.Sprint(segment),
-		"log.dirs":          path.Join(b.n.cfg.Data, "topics"),
-		"log.dir":           path.Join(b.n.cfg.Data, "topics"),
-		"broker.id":         fmt.Sprint(b.n.id.box),
-		"node.id":           fmt.Sprint(b.n.id.box),
 	}
+}
+
+// operator are the settings that the operator gave, and those that follow from where the box was told to be.
+func (b *broker) operator() map[string]string {
+	s := map[string]string{
+		"broker.id":     fmt.Sprint(b.n.id.box),
+		"node.id":       fmt.Sprint(b.n.id.box),
+		"process.roles": "broker,controller",
+		"log.dirs":      path.Join(b.n.cfg.Data, "topics"),
+		"listeners":     listenerName + "://" + b.n.cfg.Kafka.Listen,
+	}
+	maps.Copy(s, b.n.cfg.Kafka.Settings)
+	return s
 }
 
 func (b *broker) openLogs() error {

@@ -151,7 +151,6 @@ type removal struct {
 	topic   catalog.UUID
 	name    string
 	waiting map[int32]bool // brokers that have not yet dropped it
-	asked   bool
 	until   time.Duration
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +13,10 @@ import (
 )
 
 const (
-	groupName     = "kill-readers"
-	commitTimeout = 10 * time.Second
+	groupName      = "kill-readers"
+	commitTimeout  = 10 * time.Second
+	idlePoll       = 500 * time.Millisecond // after which a commit without answer is tried again
+	pollRecordsMax = 2000
 )
 
 // Consumer is the one member of a group. It checks what it is given, and commits after every poll.
@@ -22,7 +25,8 @@ type Consumer struct {
 	ledger *Ledger
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	next   map[int32]int64 // offset that each partition has come to
+	next   map[int32]int64           // offset that each partition has come to
+	due    map[int32]kgo.EpochOffset // what no acknowledged commit covers yet; owned by whoever blocks the rebalance
 
 	gate     sync.Mutex                         // held while a commit is under way, and from Hold to Release
 	breakOff atomic.Pointer[context.CancelFunc] // ends the commit that is under way
@@ -30,33 +34,46 @@ type Consumer struct {
 
 // StartConsumer starts the member.
 func StartConsumer(ledger *Ledger, seeds string) (*Consumer, error) {
+	c := &Consumer{ledger: ledger, next: map[int32]int64{}, due: map[int32]kgo.EpochOffset{}}
 	client, err := kgo.NewClient(kgo.SeedBrokers(seeds), kgo.ConsumeTopics(topic), kgo.ConsumerGroup(groupName), kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.HeartbeatInterval(500*time.Millisecond), kgo.SessionTimeout(10*time.Second),
+		kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(c.assigned),
 		kgo.RetryBackoffFn(quickly), kgo.MetadataMinAge(metadataAge), kgo.DialTimeout(dialTimeout))
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &Consumer{client: client, ledger: ledger, cancel: cancel, next: map[int32]int64{}}
+	c.client, c.cancel = client, cancel
 	c.done.Go(func() { c.consume(ctx) })
 	return c, nil
 }
 
-// consume polls, checks and commits. Errors of fetches are no faults: the box dies again and again, and kgo tries again.
+// consume polls, checks and commits; what could not be committed is tried again with what comes next, or after a while of
+// nothing. Errors of fetches are no faults: the box dies again and again, and kgo tries again. The group is formed anew only
+// between two turns, so that no turn commits what another generation has read.
 func (c *Consumer) consume(ctx context.Context) {
 	for ctx.Err() == nil {
-		fetches := c.client.PollRecords(ctx, 2000)
+		polling, cancel := context.WithTimeout(ctx, idlePoll)
+		fetches := c.client.PollRecords(polling, pollRecordsMax)
+		cancel()
 		fetches.EachRecord(c.check)
-		offsets := map[int32]kgo.EpochOffset{}
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			if len(p.Records) > 0 {
 				last := p.Records[len(p.Records)-1]
-				offsets[p.Partition] = kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
+				c.due[p.Partition] = kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
 			}
 		})
-		if len(offsets) > 0 {
-			c.commit(ctx, offsets)
+		if len(c.due) > 0 {
+			c.commit(ctx)
 		}
+		c.client.AllowRebalance()
+	}
+}
+
+// assigned forgets what is due of partitions that begin again at their committed offsets.
+func (c *Consumer) assigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	for _, p := range partitions[topic] {
+		delete(c.due, p)
 	}
 }
 
@@ -78,16 +95,16 @@ func (c *Consumer) check(r *kgo.Record) {
 	c.ledger.Seen(r.Partition, r.Offset+1)
 }
 
-func (c *Consumer) commit(ctx context.Context, offsets map[int32]kgo.EpochOffset) {
+func (c *Consumer) commit(ctx context.Context) {
 	c.gate.Lock()
 	defer c.gate.Unlock()
-	for p, at := range offsets {
+	for p, at := range c.due {
 		c.ledger.Attempt(p, at.Offset)
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	c.breakOff.Store(&cancel)
-	c.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{topic: offsets},
+	c.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{topic: maps.Clone(c.due)},
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, err error) {
 			if err != nil {
 				return // in doubt: the box was killed, or the group is being formed anew
@@ -95,7 +112,8 @@ func (c *Consumer) commit(ctx context.Context, offsets map[int32]kgo.EpochOffset
 			for _, t := range response.Topics {
 				for _, p := range t.Partitions {
 					if kerr.ErrorForCode(p.ErrorCode) == nil {
-						c.ledger.Committed(p.Partition, offsets[p.Partition].Offset)
+						c.ledger.Committed(p.Partition, c.due[p.Partition].Offset)
+						delete(c.due, p.Partition)
 					}
 				}
 			}
@@ -120,5 +138,5 @@ func (c *Consumer) Release() { c.gate.Unlock() }
 func (c *Consumer) Close() {
 	c.cancel()
 	c.done.Wait()
-	c.client.Close()
+	c.client.CloseAllowingRebalance()
 }
