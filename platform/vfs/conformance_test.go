@@ -353,8 +353,8 @@ func wantMapped(t *testing.T, m Mapping, at int64, want string) {
 
 func wantFault(t *testing.T, m Mapping, at int64) {
 	t.Helper()
-	if os.Getenv("CAIRN_EMULATED") == "arm" {
-		t.Log("qemu-user tells no address of a fault on arm: faults are not tested")
+	if os.Getenv("CAIRN_EMULATED") != "" {
+		t.Log("qemu-user tells no address of a fault: faults are not tested")
 		return
 	}
 	sink := byte(0)

@@ -76,8 +76,8 @@ func TestFullDevice(t *testing.T) {
 }
 
 func TestGuardRestoresTheSettingAndFaultsOutsidePass(t *testing.T) {
-	if os.Getenv("CAIRN_EMULATED") == "arm" {
-		t.Skip("qemu-user tells no address of a fault on arm")
+	if os.Getenv("CAIRN_EMULATED") != "" {
+		t.Skip("qemu-user tells no address of a fault")
 	}
 	for _, before := range []bool{false, true} {
 		debug.SetPanicOnFault(before)

@@ -32,24 +32,28 @@ func (t *Tree) WouldGrow(e *Entry) int64 {
 		op := &e.Ops[i]
 		switch op.Type {
 		case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL, OpEnsure:
-			name := op.Path[strings.LastIndexByte(op.Path, '/')+1:]
-			grow += blobBytes(len(name)+10+len(op.Data)) + ephemeralBytes + growACL(op.ACL)
+			grow += blobBytes(len(lastName(op.Path))+10+len(op.Data)) + ephemeralBytes + growACL(op.ACL)
 			if free--; free < 0 {
 				grow += nodeBytes
 			}
 		case jute.OpSetData:
+			was := int64(0) // a node that an earlier op of the same entry makes
+			name := len(lastName(op.Path))
 			if id := t.find(op.Path); id != 0 {
-				was := t.dataLen(id)
-				if more := blobBytes(len(op.Data)) - blobBytes(was); more > 0 {
-					grow += more
-				}
+				was = blobBytes(len(t.blob(id)))
+				name = len(t.name(id)) // one string holds both, and is rounded up as one
+			} else if len(e.Ops) == 1 {
+				continue
 			}
+			grow += max(blobBytes(name+len(op.Data))-was, 0)
 		case jute.OpSetACL:
 			grow += growACL(op.ACL)
 		}
 	}
 	return grow
 }
+
+func lastName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 // growACL is what a list takes if no node has it yet.
 func growACL(acls []jute.ACL) int64 {

@@ -77,7 +77,8 @@ func measureProduce(b *bench) ([]row, error) {
 			r = r.ratio(produceTarget, true)
 			r.name = "**" + name + "** (headline)"
 		}
-		r.note = fmt.Sprintf("last run p50/p99: cairn %v/%v, floor %v/%v", last[0].P50, last[0].P99, last[1].P50, last[1].P99)
+		r.note = fmt.Sprintf("last run p50/p99 in ms: cairn %.2f/%.2f, floor %.2f/%.2f",
+			milliseconds(last[0].P50), milliseconds(last[0].P99), milliseconds(last[1].P50), milliseconds(last[1].P99))
 		rows = append(rows, r, row{name: name + ": server's processor time", unit: "µs/request", cairn: oursCPU, floor: floorsCPU, durable: flushedBefore})
 	}
 	return rows, nil

@@ -97,7 +97,7 @@ func (b *bench) firstAck(address string, spawn func() error) (float64, error) {
 	for {
 		err := produceOnce(ctx, address, request)
 		if err == nil {
-			return float64(time.Since(begin)) / float64(time.Millisecond), nil
+			return milliseconds(time.Since(begin)), nil
 		}
 		select {
 		case <-ctx.Done():
