@@ -60,7 +60,7 @@ func deriveKafka(memory uint64) Kafka {
 		ConnectionsPerAddressMax:     int(clamp(memory/(64<<10), 256, 20_000)),
 		RequestBytesMax:              requests,
 		RequestBytesPerConnectionMax: clamp(requests/4, 1<<20, 64<<20),
-		PipelineMax:                  16,
+		PipelineMax:                  128,
 		BulkyMax:                     4,
 		FetchSessionsMax:             1000,
 		FetchSessionPartitionsMax:    int(clamp(memory/(4<<10), 10_000, 500_000)),

@@ -28,7 +28,7 @@ const listenerName = "PLAINTEXT"
 type broker struct {
 	n           *Node
 	incarnation catalog.UUID
-	tree        tree
+	tree        *tree
 	catalog     *catalog.Catalog
 	controller  *controller.Controller
 	shards      *replica.Shards
@@ -41,7 +41,7 @@ type broker struct {
 // openBroker opens the wing's rooms from the bottom up: the catalog follows the tree, then the logs, then the server's
 // door. Nothing is led before begin.
 func openBroker(n *Node) (*broker, error) {
-	b := &broker{n: n, tree: tree{n.ensemble}}
+	b := &broker{n: n, tree: &tree{e: n.ensemble}}
 	if _, err := rand.Read(b.incarnation[:]); err != nil {
 		return b, err
 	}
@@ -181,6 +181,7 @@ func (b *broker) openServer() error {
 // registers, the controller elects, and done is called when everything is led.
 func (b *broker) begin(done func()) {
 	b.catalog.Follow(b.tree)
+	b.tree.begin()
 	b.tree.ReadIndex(func(err error) {
 		if err != nil {
 			b.n.deps.Observer.Log.Error("broker does not start", "error", err)

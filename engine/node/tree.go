@@ -10,13 +10,24 @@ import (
 	"cairn/engine/ensemble/znode"
 )
 
-// tree is the ensemble as the broker declares it.
-type tree struct{ e *ensemble.Ensemble }
+// tree is the ensemble as the broker declares it. Who wants to know of leadership is told from begin on: a controller
+// that hears that it leads before its catalog follows the tree would plan on an empty one.
+type tree struct {
+	e       *ensemble.Ensemble
+	waiting []func(catalog.Leadership)
+}
+
+// begin tells of leadership. It is called once, after the catalog follows.
+func (t *tree) begin() {
+	for _, f := range t.waiting {
+		t.e.Leadership(func(l ensemble.Leadership) { f(catalog.Leadership{Leader: l.Leader, Term: l.Term}) })
+	}
+}
 
 var openACL = []jute.ACL{{Perms: jute.PermAll, ID: jute.ID{Scheme: "world", ID: "anyone"}}}
 
 // Read implements catalog.Tree.
-func (t tree) Read(name string) (data []byte, version int32, ok bool) {
+func (t *tree) Read(name string) (data []byte, version int32, ok bool) {
 	err := t.e.View(func(z *znode.Tree, _ *ensemble.Watches) {
 		var stat jute.Stat
 		data, stat, ok = z.Peek(name)
@@ -26,7 +37,7 @@ func (t tree) Read(name string) (data []byte, version int32, ok bool) {
 }
 
 // Multi implements catalog.Tree.
-func (t tree) Multi(ops []catalog.Op, done func([]catalog.OpResult, error)) {
+func (t *tree) Multi(ops []catalog.Op, done func([]catalog.OpResult, error)) {
 	e := znode.Entry{Kind: znode.KindMulti, Flags: znode.FlagInternal, Ops: make([]jute.Op, len(ops))}
 	for i, op := range ops {
 		e.Ops[i] = juteOp(op)
@@ -58,12 +69,12 @@ func juteOp(op catalog.Op) jute.Op {
 }
 
 // ReadIndex implements catalog.Tree.
-func (t tree) ReadIndex(done func(error)) {
+func (t *tree) ReadIndex(done func(error)) {
 	t.e.ReadIndex(func(_ uint64, err error) { done(treeError(err)) })
 }
 
 // Subscribe implements catalog.Tree.
-func (t tree) Subscribe(prefix string, f func(catalog.Batch)) {
+func (t *tree) Subscribe(prefix string, f func(catalog.Batch)) {
 	_, _ = t.e.Subscribe(prefix, func(b ensemble.Batch) { // it fails only when the ensemble is over
 		out := catalog.Batch{Zxid: b.Zxid, Reset: b.Initial, Changes: make([]catalog.Change, 0, len(b.Changes))}
 		for _, c := range b.Changes {
@@ -89,13 +100,11 @@ func changeKind(k jute.EventType) (catalog.ChangeKind, bool) {
 	return 0, false
 }
 
-// Leadership implements catalog.Tree.
-func (t tree) Leadership(f func(catalog.Leadership)) {
-	t.e.Leadership(func(l ensemble.Leadership) { f(catalog.Leadership{Leader: l.Leader, Term: l.Term}) })
-}
+// Leadership implements catalog.Tree. It must be called before begin.
+func (t *tree) Leadership(f func(catalog.Leadership)) { t.waiting = append(t.waiting, f) }
 
 // Register implements catalog.Tree: the znode is an ephemeral of the box's session, under parents that stay.
-func (t tree) Register(r catalog.Registration, done func(error)) {
+func (t *tree) Register(r catalog.Registration, done func(error)) {
 	ops := []jute.Op{
 		{Type: znode.OpEnsure, Path: path.Dir(r.Path)},
 		{Type: jute.OpCreate2, Path: r.Path, Data: r.Data, ACL: openACL, Flags: int32(jute.Ephemeral)},

@@ -22,16 +22,13 @@ const (
 
 // commit is the frames that one connection has read at once.
 type commit struct {
-	bytes   []byte // the frames, as they came
-	ids     []uint32
-	flushed chan<- *commit // of the connection: it answers the frames and uses the commit again
+	bytes []byte // the frames, as they came
+	ids   []uint32
+	done  chan struct{}
 }
 
-// commitsMax is how many commits a connection may have under way. Its client's window ends before.
-const commitsMax = 256
-
 // newCommitter serves produce requests: each connection reads all frames that have arrived, hands them to the one writer,
-// and reads on; a second goroutine answers what is flushed. While a group is being written and flushed the next one gathers.
+// and answers them when they are flushed. While a group is being written and flushed the next one gathers.
 func newCommitter(path, topic string) (func(*net.TCPConn) error, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_TRUNC, 0o644)
 	if err != nil {
@@ -66,7 +63,7 @@ func write(f *os.File, queue <-chan *commit) {
 			os.Exit(1)
 		}
 		for _, c := range group {
-			c.flushed <- c
+			c.done <- struct{}{}
 		}
 	}
 }
@@ -94,60 +91,29 @@ func flush(f *os.File, buf []byte, at, allocated *int64) error {
 	return nil
 }
 
-// commitFrames reads and hands over until the connection ends.
+// commitFrames reads, hands over, waits and answers.
 func commitFrames(c *net.TCPConn, queue chan<- *commit, response []byte) error {
 	in := bufio.NewReaderSize(c, readBuffer)
-	flushed, free := make(chan *commit, commitsMax), make(chan *commit, commitsMax)
-	for range commitsMax {
-		free <- &commit{flushed: flushed}
-	}
-	ended := make(chan struct{})
-	defer func() { <-ended }()
-	defer func() {
-		for range commitsMax {
-			<-free // all that was handed over is answered
-		}
-		close(flushed)
-	}()
-	go func() {
-		defer close(ended)
-		answer(c, flushed, free, response)
-	}()
+	job := &commit{done: make(chan struct{}, 1)}
+	var out []byte
 	for {
-		job := <-free
 		job.bytes, job.ids = job.bytes[:0], job.ids[:0]
 		for ok := true; ok; ok = whole(in) {
 			if err := readInto(in, job); err != nil {
-				free <- job
 				return err
 			}
 		}
 		queue <- job
-	}
-}
-
-// answer writes the responses to all commits that are flushed by one call.
-func answer(c *net.TCPConn, flushed <-chan *commit, free chan<- *commit, response []byte) {
-	var out []byte
-	for job := range flushed {
+		<-job.done
 		out = out[:0]
-		for {
-			for _, id := range job.ids {
-				start := len(out)
-				out = append(out, response...)
-				frames.SetCorrelation(out[start:], id)
-			}
-			free <- job
-			var more bool
-			select {
-			case job, more = <-flushed:
-			default:
-			}
-			if !more {
-				break
-			}
+		for _, id := range job.ids {
+			start := len(out)
+			out = append(out, response...)
+			frames.SetCorrelation(out[start:], id)
 		}
-		_, _ = c.Write(out) // the reader sees a broken connection too
+		if _, err := c.Write(out); err != nil {
+			return err
+		}
 	}
 }
 
