@@ -11,7 +11,7 @@ started=() # ids of the processes that this suite has started, the only ones tha
 cleanup() {
 	local id
 	for id in "${started[@]:-}"; do
-		[ -n "$id" ] && kill "$id" 2>/dev/null && wait "$id" 2>/dev/null
+		[ -z "$id" ] || { kill "$id" && wait "$id"; } 2>/dev/null || true # it ends by the signal, which is no failure
 	done
 	if [ "$failed" -eq 0 ]; then rm -rf "$work"; else echo "left for a look: $work" >&2; fi
 	return 0
