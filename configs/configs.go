@@ -100,6 +100,9 @@ func (c *Config) Set(name, value string) error {
 		c.given[name] = true
 		return nil
 	}
+	if name == "kafka" {
+		return errors.New("kafka is a table of broker settings: say it in the configuration file, as [kafka]")
+	}
 	if name != "lan" {
 		return unknown("setting", name, Names())
 	}
@@ -143,7 +146,7 @@ func (c *Config) ReadEnvironment(environ []string) error {
 			continue
 		}
 		name := strings.ReplaceAll(strings.ToLower(rest), "_", "-")
-		if name == "config" || name == "bootstrap" || name == "servers" {
+		if name == "config" || name == "bootstrap" || name == "servers" || name == "http" {
 			continue // read by the commands themselves
 		}
 		if err := c.Set(name, value); err != nil {

@@ -66,6 +66,12 @@ func TestBadInputSaysWhatToDo(t *testing.T) {
 		}
 	}
 	c := Defaults()
+	if err := c.ReadEnvironment([]string{"CAIRN_HTTP=127.0.0.1:9600", "CAIRN_BOOTSTRAP=b:1"}); err != nil {
+		t.Errorf("a variable of another command: %v", err)
+	}
+	if err := c.ReadEnvironment([]string{"CAIRN_KAFKA=x"}); err == nil || !strings.Contains(err.Error(), "[kafka]") {
+		t.Error(err)
+	}
 	if err := c.ReadEnvironment([]string{"CAIRN_HTP_LISTEN=x"}); err == nil || !strings.Contains(err.Error(), "http-listen") {
 		t.Error(err)
 	}

@@ -27,7 +27,7 @@
 //	broker/topics           owner of the log directories: opens, leads, retains and deletes what the catalog says
 //	broker/catalog          what the znodes under /cairn/kafka say, as immutable snapshots; pure
 //	broker/controller       owner of the cluster's decisions, on the raft leader's box
-//	broker/topicconfig      every setting that Kafka's tools know
+//	broker/settings         every setting that Kafka's tools know
 //	broker/group            consumer groups; pure
 //	broker/coordinator      owner of the groups, on __consumer_offsets
 //	broker/kafkaserver      sockets on :9092, one file per API

@@ -88,12 +88,19 @@ func (r *consuming) all(ctx context.Context) error {
 			return err // nobody reads any more
 		}
 		if r.commit {
-			if err := r.client.CommitUncommittedOffsets(ctx); err != nil {
+			if err := r.commitPrinted(ctx); err != nil {
 				return fmt.Errorf("commit: %w", err)
 			}
 		}
 	}
 	return nil
+}
+
+// commitPrinted commits what was printed, also when the interrupt came meanwhile: nobody wants to read it twice.
+func (r *consuming) commitPrinted(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*dialTime)
+	defer cancel()
+	return r.client.CommitUncommittedOffsets(ctx)
 }
 
 // room is how many records the next poll may bring, so that nothing is committed that was not printed.

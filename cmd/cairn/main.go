@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -35,9 +36,10 @@ func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
-func run(args []string) int {
+// run is the program: it returns the exit code.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
 	root := &cobra.Command{
 		Use:           "cairn",
 		Short:         "Real Kafka and real ZooKeeper on a few cheap boxes, in one binary",
@@ -51,12 +53,17 @@ func run(args []string) int {
 	})
 	root.AddCommand(startCommand(), topicCommand(), groupCommand(), produceCommand(), consumeCommand(), zkCommand(),
 		dumpCommand(), doctorCommand(), versionCommand())
+	group(root)
+	checkArgs(root)
 	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errs)
 	err := root.Execute()
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(os.Stderr, "cairn:", err)
+	_, _ = fmt.Fprintln(errs, "cairn:", err)
 	var exit *exitError
 	if errors.As(err, &exit) {
 		return exit.code
@@ -72,5 +79,20 @@ func group(c *cobra.Command) {
 			return c.Help()
 		}
 		return usage("unknown command %q; `%s --help` lists what there is", args[0], c.CommandPath())
+	}
+}
+
+// checkArgs makes a wrong number of arguments an error of the command line, for a command and all below it.
+func checkArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usage("%w; usage: %s", err, c.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		checkArgs(sub)
 	}
 }

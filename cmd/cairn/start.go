@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -100,28 +101,30 @@ func start(ctx context.Context, cfg *configs.Config, out, logs io.Writer) error 
 	if err != nil {
 		return err
 	}
-	select {
-	case <-n.Ready():
+	err = serve(ctx, n, func() {
 		greet(out, cfg, n)
 		if err := service.Notify("READY=1"); err != nil {
 			log.Warn("service manager not told", "error", err)
 		}
-		err = serve(ctx, n)
-	case <-ctx.Done():
-	}
-	log.Info("stopping", "reason", context.Cause(ctx))
+	})
+	log.Info("stopping", "reason", cmp.Or(err, context.Cause(ctx)))
 	_ = service.Notify("STOPPING=1") // the manager sees the end of the process anyway
 	return errors.Join(err, n.Close())
 }
 
-// serve returns nil at a signal, and the error when the box can serve no more: the service manager starts it anew.
-func serve(ctx context.Context, n *node.Node) error {
+// serve calls ready when the box is. It returns nil at a signal, and the error when the box can serve no more, also
+// when that is before it was ready: the service manager starts it anew.
+func serve(ctx context.Context, n *node.Node, ready func()) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
+	soon := n.Ready()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-soon:
+			soon = nil // said once
+			ready()
 		case <-ticker.C:
 			if err := n.Failed(); err != nil {
 				return err

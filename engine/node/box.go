@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -96,6 +97,31 @@ func makeIdentity(fs vfs.FS, dir string) (identity, error) {
 		return identity{}, fmt.Errorf("write %s: %w", name, err)
 	}
 	return id, nil
+}
+
+// makeDirectory makes a directory and what is missing above it, durably: what is written below it is worth no more than
+// its own name.
+func makeDirectory(fs vfs.FS, name string) error {
+	var parents []string
+	for at := path.Clean(name); ; at = path.Dir(at) {
+		_, err := fs.Stat(at)
+		if err == nil || at == path.Dir(at) {
+			break
+		}
+		if !errors.Is(err, vfs.ErrNotExist) {
+			return err
+		}
+		parents = append(parents, path.Dir(at))
+	}
+	if err := fs.MkdirAll(name); err != nil {
+		return err
+	}
+	for _, parent := range slices.Backward(parents) {
+		if err := fs.SyncDir(parent); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeFile makes a file appear whole and durable under its name, or not at all.

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net"
 	"path"
-	"time"
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/controller"
@@ -36,6 +36,9 @@ type broker struct {
 	topics      *topics.Topics
 	groups      *coordinator.Coordinator
 	server      *kafkaserver.Server
+
+	settled func() // what begin was given; set before the catalog follows the tree
+	seen    bool   // the catalog has shown this start of the box; of the goroutine that applies entries
 }
 
 // openBroker opens the wing's rooms from the bottom up: the catalog follows the tree, then the logs, then the server's
@@ -63,6 +66,7 @@ func (b *broker) openCatalog() error {
 		func(p catalog.Problem) {
 			n.deps.Observer.Log.Error("znode not understood", "path", p.Path, "error", p.Err)
 		})
+	b.catalog.OnChange(func(_, after *catalog.Snapshot) { b.follow(after) })
 	b.controller = controller.New(
 		controller.Config{
 			BrokerID: n.id.box, Incarnation: b.incarnation, ClusterID: n.id.cluster, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax,
@@ -180,39 +184,36 @@ func (b *broker) openServer() error {
 // begin lets the wing act: the tree is recent. The catalog follows it, the topics open what it gives this box, the broker
 // registers, the controller elects, and done is called when everything is led.
 func (b *broker) begin(done func()) {
+	b.settled = done
 	b.catalog.Follow(b.tree)
 	b.tree.begin()
 	b.tree.ReadIndex(func(err error) {
-		if err != nil {
+		switch {
+		case err == nil:
+			b.topics.Start()
+		case !errors.Is(err, catalog.ErrClosed): // stopped before it had begun
 			b.n.deps.Observer.Log.Error("broker does not start", "error", err)
-			return
 		}
-		b.topics.Start()
 	})
-	go func() {
-		b.awaitRegistered()
-		b.topics.Settled(done)
-	}()
 }
 
-// awaitRegistered waits until the catalog shows this start of the box.
-func (b *broker) awaitRegistered() {
-	ticker := time.NewTicker(2 * time.Millisecond)
-	defer ticker.Stop()
-	for range ticker.C {
-		s := b.catalog.Current()
-		if r := s.Broker(b.n.id.box); r != nil && r.Incarnation == b.incarnation && s.ClusterID != "" {
-			return
-		}
-		if b.n.ensemble.Failed() != nil {
-			return
-		}
+// follow asks for the end of the start once the catalog shows this start of the box, and the cluster's id.
+func (b *broker) follow(s *catalog.Snapshot) {
+	if b.seen || s.ClusterID == "" {
+		return
+	}
+	if r := s.Broker(b.n.id.box); r != nil && r.Incarnation == b.incarnation {
+		b.seen = true
+		b.topics.Settled(b.settled)
 	}
 }
 
 // register makes the broker known, once its logs are open: leaders are elected above what they hold.
 func (b *broker) register() {
 	host, port := hostPort(b.server.Address(listenerName))
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "" // every interface: clients are told the address that they came in on
+	}
 	if b.n.cfg.Kafka.AdvertisedHost != "" {
 		host = b.n.cfg.Kafka.AdvertisedHost
 	}

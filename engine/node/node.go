@@ -8,6 +8,7 @@ import (
 	"net"
 	"path"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,8 +86,9 @@ type Node struct {
 
 	zkListener net.Listener
 	ready      atomic.Bool
-	readySoon  chan struct{} // closed when the box is ready
-	stop       []closer      // what Close undoes, in the order of the start
+	readySoon  chan struct{}  // closed when the box is ready
+	starting   sync.WaitGroup // the goroutine that carries the start
+	stop       []closer       // what Close undoes, in the order of the start
 }
 
 type closer struct {
@@ -124,7 +126,7 @@ func (n *Node) open() error {
 			return err
 		}
 	}
-	go n.awaitReady()
+	n.starting.Go(n.awaitReady)
 	return nil
 }
 
@@ -133,7 +135,7 @@ func (n *Node) closes(name string, f func() error) { n.stop = append(n.stop, clo
 
 // openData takes the data directory for this process alone.
 func (n *Node) openData() error {
-	if err := n.deps.FS.MkdirAll(n.cfg.Data); err != nil {
+	if err := makeDirectory(n.deps.FS, n.cfg.Data); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	lock, err := n.deps.FS.Lock(path.Join(n.cfg.Data, "lock"))
@@ -181,7 +183,7 @@ func (n *Node) openEnsemble() error {
 		return fmt.Errorf("ensemble: %w", err)
 	}
 	n.ensemble = e
-	n.closes("ensemble", func() error { e.Close(); return nil })
+	n.closes("ensemble", e.Close)
 	return nil
 }
 
@@ -240,13 +242,14 @@ const zookeeperVersion = "3.9.5"
 
 // awaitReady carries the box to readiness: the tree is recent, and with a broker its partitions are led.
 func (n *Node) awaitReady() {
-	done := make(chan struct{})
-	n.ensemble.ReadIndex(func(_ uint64, err error) {
-		if err == nil {
-			close(done)
+	recent := make(chan error, 1)
+	n.ensemble.ReadIndex(func(_ uint64, err error) { recent <- err })
+	if err := <-recent; err != nil {
+		if !errors.Is(err, ensemble.ErrClosed) { // stopped before it was ready
+			n.deps.Observer.Log.Error("the box does not start", "error", err)
 		}
-	})
-	<-done
+		return
+	}
 	if n.broker != nil {
 		n.broker.begin(func() { n.markReady() })
 		return
@@ -280,7 +283,8 @@ func (n *Node) Addresses() map[string]net.Addr {
 	return m
 }
 
-// Close stops the box in the reverse order of its start and returns the errors of what did not stop cleanly.
+// Close stops the box in the reverse order of its start, at whatever point that is, and returns the errors of what did
+// not stop cleanly.
 func (n *Node) Close() error {
 	var errs []error
 	for _, c := range slices.Backward(n.stop) {
@@ -289,6 +293,7 @@ func (n *Node) Close() error {
 		}
 	}
 	n.stop = nil
+	n.starting.Wait() // the ensemble has answered it
 	return errors.Join(errs...)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"cairn/engine/broker/catalog"
+	"cairn/engine/ensemble"
 	"cairn/engine/limits"
 	"cairn/platform/clock"
 	"cairn/platform/mailbox"
@@ -211,5 +214,72 @@ func TestStartsThatAreRefused(t *testing.T) {
 	cfg.Kafka.Settings["log.retention.hour"] = "1"
 	if _, err := Open(cfg, testDeps()); err == nil || !strings.Contains(err.Error(), "log.retention.hour") {
 		t.Errorf("unknown kafka setting: %v", err)
+	}
+}
+
+// A box that is stopped at any moment of its start leaves nothing behind, and starts again.
+func TestStopsAtEveryMomentOfTheStart(t *testing.T) {
+	dir := t.TempDir()
+	closeNode(t, open(t, testConfig(dir)))
+	before := runtime.NumGoroutine()
+	for i := range 12 {
+		n, err := Open(testConfig(dir), testDeps())
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-n.Ready():
+		case <-time.After(time.Duration(i) * time.Millisecond): // the moment is the test's subject
+		}
+		closeNode(t, n)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for runtime.NumGoroutine() > before {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 64<<10)
+			t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+		}
+		runtime.Gosched()
+	}
+	closeNode(t, open(t, testConfig(dir)))
+}
+
+// A write whose outcome is unknown is never reported as one that was not applied, whatever else ended with it.
+func TestUncertainStaysUncertain(t *testing.T) {
+	for range 100 {
+		err := treeError(errors.Join(ensemble.ErrUncertain, ensemble.ErrClosed))
+		if !errors.Is(err, catalog.ErrUncertain) || errors.Is(err, catalog.ErrClosed) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTheDataDirectoryIsDurable(t *testing.T) {
+	fs := vfs.NewMem()
+	if err := makeDirectory(fs, "/srv/cairn/data"); err != nil {
+		t.Fatal(err)
+	}
+	fs.PowerOff()
+	if _, err := fs.CrashStrict().Stat("/srv/cairn/data"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Who is told that a multi was applied finds it in the catalog (catalog.Tree.Multi).
+func TestAMultiIsInTheCatalogWhenItIsDone(t *testing.T) {
+	n := open(t, testConfig(t.TempDir()))
+	defer closeNode(t, n)
+	for i := range 10 {
+		name, shown := fmt.Sprint("t", i), make(chan error, 1)
+		op := catalog.Op{Kind: catalog.OpCreate, Path: catalog.TopicConfigPath(name), Data: catalog.EncodeConfig(nil)}
+		n.broker.tree.Multi([]catalog.Op{op}, func(_ []catalog.OpResult, err error) {
+			if err == nil && !n.broker.catalog.Current().HasTopicConfig(name) {
+				err = errors.New("done, and not in the catalog")
+			}
+			shown <- err
+		})
+		if err := <-shown; err != nil {
+			t.Fatal(err)
+		}
 	}
 }

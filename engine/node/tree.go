@@ -3,6 +3,8 @@ package node
 import (
 	"errors"
 	"path"
+	"slices"
+	"strings"
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/ensemble"
@@ -15,13 +17,30 @@ import (
 type tree struct {
 	e       *ensemble.Ensemble
 	waiting []func(catalog.Leadership)
+	// held are completions of multis that were applied in the batch under way. The ensemble tells whoever waits for an
+	// entry before it tells subscribers of the batch; a controller that hears of its multi before its catalog shows it
+	// would answer a client that then sees nothing of it, and plan it again. Of the ensemble's goroutine.
+	held []func()
 }
 
-// begin tells of leadership. It is called once, after the catalog follows.
+// begin tells of leadership. It is called once, after the catalog follows: subscribers are told in their order.
 func (t *tree) begin() {
+	_, _ = t.e.Subscribe(catalog.Root, func(ensemble.Batch) { t.release() }) // it fails only when the ensemble is over
+	t.e.Leadership(func(l ensemble.Leadership) {
+		if !l.Leader {
+			t.release() // the ensemble has ended amid a batch
+		}
+	})
 	for _, f := range t.waiting {
 		t.e.Leadership(func(l ensemble.Leadership) { f(catalog.Leadership{Leader: l.Leader, Term: l.Term}) })
 	}
+}
+
+func (t *tree) release() {
+	for _, done := range t.held {
+		done()
+	}
+	t.held = nil
 }
 
 var openACL = []jute.ACL{{Perms: jute.PermAll, ID: jute.ID{Scheme: "world", ID: "anyone"}}}
@@ -51,8 +70,17 @@ func (t *tree) Multi(ops []catalog.Op, done func([]catalog.OpResult, error)) {
 		for i, r := range out.Results {
 			results[i] = catalog.OpResult{Err: codeError(r.Err), Version: r.Stat.Version}
 		}
-		done(results, codeError(out.Err))
+		if !slices.ContainsFunc(out.Changes, followed) {
+			done(results, codeError(out.Err))
+			return
+		}
+		t.held = append(t.held, func() { done(results, codeError(out.Err)) })
 	})
+}
+
+// followed reports whether subscribers are told of a change.
+func followed(c znode.Change) bool {
+	return c.Path == catalog.Root || strings.HasPrefix(c.Path, catalog.Root+"/")
 }
 
 func juteOp(op catalog.Op) jute.Op {
@@ -112,15 +140,24 @@ func (t *tree) Register(r catalog.Registration, done func(error)) {
 	t.e.Register(ensemble.Registration{Ops: ops}, func(_ ensemble.Registered, err error) { done(treeError(err)) })
 }
 
-// treeError maps the ensemble's errors to those that the broker knows.
+// treeErrors maps the ensemble's errors, the first that fits. ErrUncertain comes first: it is joined with the reason,
+// which alone would say that nothing was applied.
+var treeErrors = []struct{ from, to error }{
+	{ensemble.ErrUncertain, catalog.ErrUncertain},
+	{ensemble.ErrNotLeader, catalog.ErrNotLeader},
+	{ensemble.ErrNoQuorum, catalog.ErrNoQuorum},
+	{ensemble.ErrFull, catalog.ErrFull},
+	{ensemble.ErrTreeFull, catalog.ErrFull},
+	{ensemble.ErrTooLarge, catalog.ErrFull},
+	{ensemble.ErrClosed, catalog.ErrClosed},
+	{ensemble.ErrFailed, catalog.ErrClosed},
+}
+
+// treeError turns an error of the ensemble into one that the broker knows.
 func treeError(err error) error {
-	for from, to := range map[error]error{
-		ensemble.ErrNotLeader: catalog.ErrNotLeader, ensemble.ErrNoQuorum: catalog.ErrNoQuorum,
-		ensemble.ErrFull: catalog.ErrFull, ensemble.ErrTreeFull: catalog.ErrFull, ensemble.ErrTooLarge: catalog.ErrFull,
-		ensemble.ErrUncertain: catalog.ErrUncertain, ensemble.ErrClosed: catalog.ErrClosed, ensemble.ErrFailed: catalog.ErrClosed,
-	} {
-		if errors.Is(err, from) {
-			return errors.Join(to, err)
+	for _, e := range treeErrors {
+		if errors.Is(err, e.from) {
+			return errors.Join(e.to, err)
 		}
 	}
 	return err

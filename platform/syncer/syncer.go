@@ -2,6 +2,8 @@ package syncer
 
 import (
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"cairn/platform/clock"
@@ -47,14 +49,16 @@ type Config struct {
 
 // Syncer is the owner of one device's flushes.
 type Syncer struct {
-	box *mailbox.Mailbox[message]
+	box   *mailbox.Mailbox[message]
+	owner *owner // read by Close alone, after the mailbox has ended
 }
 
 type message struct {
 	class Class
 	job   Job
 	done  func(error)
-	round *round // set: this round has ended
+	round *round // set: a lane of this round has ended
+	stop  bool   // refuse what waits and what comes
 }
 
 // New starts the syncer of a device.
@@ -75,7 +79,7 @@ func New(rt mailbox.Runtime, cfg Config) *Syncer {
 		asked:   cfg.Observer.Metrics.Counter("cairn_syncer_requests_total", "device", cfg.Name),
 		seconds: cfg.Observer.Metrics.Histogram("cairn_syncer_round_seconds", "device", cfg.Name),
 	}
-	s := &Syncer{}
+	s := &Syncer{owner: o}
 	s.box = mailbox.New(rt, "syncer "+cfg.Name, cfg.WaitingMax, o)
 	o.box = s.box
 	return s
@@ -94,8 +98,15 @@ func (s *Syncer) Submit(class Class, job Job, done func(error)) {
 	}
 }
 
-// Close lets the round under way finish and answers whatever still waits with ErrClosed.
-func (s *Syncer) Close() { s.box.Close() }
+// Close answers whatever still waits with ErrClosed and returns when the round under way has ended: from then on nobody
+// touches the files. Closing twice is allowed.
+func (s *Syncer) Close() {
+	s.box.Post(message{stop: true})
+	s.box.Close()
+	if r := s.owner.running; r != nil {
+		r.finish()
+	}
+}
 
 // owner gathers submissions while a round runs.
 type owner struct {
@@ -105,6 +116,8 @@ type owner struct {
 	waiting [classes][]group
 	index   map[Job]*[]func(error)
 	running *round
+	alone   bool // the last round was Raft's own although others waited
+	closed  bool
 
 	flushes, rounds, asked *observe.Counter
 	seconds                *observe.Histogram
@@ -116,12 +129,19 @@ type group struct {
 	done *[]func(error)
 }
 
-// round is a set of jobs that are flushed together. Its fields are written by the flushing goroutine that owns each
-// slot and read by the owner after the last of them has ended.
+// round is a set of jobs that are flushed together, by several lanes side by side.
 type round struct {
 	groups []group
-	left   int // flushing goroutines that have not ended; owner's
+	lanes  []lane
+	left   int // lanes whose end the owner has not heard of; owner's
 	began  time.Duration
+}
+
+// lane flushes every len(lanes)-th job of a round. Who takes it first runs it: the goroutine that was spawned for it, or
+// Close, which cannot wait for one that a Scheduler has not begun.
+type lane struct {
+	taken atomic.Bool
+	ended sync.WaitGroup
 }
 
 // Step takes submissions and starts a round when none runs.
@@ -133,6 +153,14 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 				o.seconds.Observe((now.Mono - m.round.began).Seconds())
 				o.running = nil
 			}
+			continue
+		}
+		if m.stop {
+			o.refuseAll()
+			continue
+		}
+		if o.closed {
+			m.done(ErrClosed)
 			continue
 		}
 		o.asked.Inc()
@@ -157,15 +185,32 @@ func (o *owner) add(m message) {
 	o.waiting[m.class] = append(o.waiting[m.class], group{m.job, waiters})
 }
 
+// refuseAll answers what waits; the round under way ends by itself.
+func (o *owner) refuseAll() {
+	o.closed = true
+	for c := range o.waiting {
+		for _, g := range o.waiting[c] {
+			for _, done := range *g.done {
+				done(ErrClosed)
+			}
+		}
+		o.waiting[c] = nil
+	}
+	o.index = nil
+}
+
 // start flushes everything that waits. The raft jobs have a round of their own: agreement must not wait for the
-// partitions' files, and what arrives meanwhile joins the next round.
+// partitions' files, and what arrives meanwhile joins the next round. They have it once in a row: a raft log that always
+// has something to flush would otherwise keep the partitions from their turn for good.
 func (o *owner) start(now clock.Now) {
 	var groups []group
-	switch {
-	case len(o.waiting[Raft]) > 0:
+	others := len(o.waiting[Log])+len(o.waiting[Checkpoint]) > 0
+	if len(o.waiting[Raft]) > 0 && !(others && o.alone) {
 		groups = o.waiting[Raft]
 		o.waiting[Raft] = nil
-	default:
+		o.alone = others
+	} else {
+		o.alone = false
 		for c := range o.waiting {
 			groups = append(groups, o.waiting[c]...)
 			o.waiting[c] = nil
@@ -177,18 +222,35 @@ func (o *owner) start(now clock.Now) {
 	for _, g := range groups {
 		delete(o.index, g.job)
 	}
-	r := &round{groups: groups, left: min(len(groups), o.cfg.ParallelMax), began: now.Mono}
+	lanes := min(len(groups), o.cfg.ParallelMax)
+	r := &round{groups: groups, lanes: make([]lane, lanes), left: lanes, began: now.Mono}
+	for i := range r.lanes {
+		r.lanes[i].ended.Add(1)
+	}
 	o.running = r
 	o.rounds.Inc()
 	o.flushes.Add(len(groups))
-	for lane := range r.left {
-		o.rt.Spawn("flush", func() { r.flush(lane, o.cfg.ParallelMax) }, func() { o.box.Post(message{round: r}) })
+	for i := range r.lanes {
+		o.rt.Spawn("flush", func() { r.flush(i) }, func() { o.box.Post(message{round: r}) })
 	}
 }
 
-// flush does every lanes-th job of the round and tells those who wait as soon as their own job is done.
-func (r *round) flush(lane, lanes int) {
-	for i := lane; i < len(r.groups); i += lanes {
+// finish returns when every lane has ended; it runs those that nobody has begun.
+func (r *round) finish() {
+	for i := range r.lanes {
+		r.flush(i)
+		r.lanes[i].ended.Wait()
+	}
+}
+
+// flush runs a lane unless somebody else does, and tells those who wait as soon as their own job is done.
+func (r *round) flush(i int) {
+	l := &r.lanes[i]
+	if !l.taken.CompareAndSwap(false, true) {
+		return
+	}
+	defer l.ended.Done()
+	for ; i < len(r.groups); i += len(r.lanes) {
 		g := r.groups[i]
 		err := g.job.Flush()
 		for _, done := range *g.done {

@@ -134,6 +134,89 @@ func TestAnErrorIsToldToAllOfThatJobAndNotRetried(t *testing.T) {
 	})
 }
 
+// A raft log that always has something to flush must not keep the partitions' files from their turn.
+func TestRaftDoesNotStarveTheOthers(t *testing.T) {
+	s := scheduler(5)
+	var trace []string
+	raft := &file{name: "raft", trace: &trace}
+	sy := New(s, Config{Name: "d"})
+	answered := false
+	var again func(error)
+	again = func(err error) {
+		if err == nil {
+			sy.Submit(Raft, raft, again)
+		}
+	}
+	sy.Submit(Raft, raft, again)
+	sy.Submit(Log, &file{name: "log", trace: &trace}, func(err error) { answered = err == nil })
+	s.RunUntil(time.Second, func() bool { return answered || raft.flushes > 1000 })
+	if !answered {
+		t.Fatalf("%d flushes of the raft log and none of the partition's", raft.flushes)
+	}
+	sy.Close()
+}
+
+// Close answers everybody once: the round under way with its outcome, the others with ErrClosed.
+func TestCloseAnswersEverybody(t *testing.T) {
+	for seed := range uint64(100) {
+		s := scheduler(seed)
+		var trace []string
+		sy := New(s, Config{Name: "d", ParallelMax: 2})
+		answers := make([][]error, 12)
+		for i := range answers {
+			f := &file{name: fmt.Sprint(i), trace: &trace}
+			sy.Submit(Class(i%int(classes)), f, func(err error) { answers[i] = append(answers[i], err) })
+			for range s.Rand().IntN(3) {
+				s.Step()
+			}
+		}
+		sy.Close()
+		sy.Close()
+		for i, a := range answers {
+			if len(a) != 1 || a[0] != nil && !errors.Is(a[0], ErrClosed) {
+				t.Fatalf("seed %d: submission %d was answered %v", seed, i, a)
+			}
+		}
+		flushed := len(trace)
+		s.RunFor(time.Second)
+		if len(trace) != flushed {
+			t.Fatalf("seed %d: a flush after Close", seed)
+		}
+	}
+}
+
+// slow is a job that ends when it is told to.
+type slow struct{ begun, end chan struct{} }
+
+func (j *slow) Flush() error {
+	close(j.begun)
+	<-j.end
+	return nil
+}
+
+func TestCloseWaitsForTheRoundUnderWay(t *testing.T) {
+	sy := New(mailbox.NewThreads(clock.System()), Config{Name: "d"})
+	j := &slow{begun: make(chan struct{}), end: make(chan struct{})}
+	ended := make(chan error, 1)
+	sy.Submit(Log, j, func(err error) { ended <- err })
+	<-j.begun
+	closed := make(chan struct{})
+	go func() {
+		sy.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		t.Fatal("closed while a flush was under way")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(j.end)
+	<-closed
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func BenchmarkSubmit(b *testing.B) {
 	b.ReportAllocs()
 	rt := mailbox.NewThreads(clock.System())

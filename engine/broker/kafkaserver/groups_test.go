@@ -18,6 +18,7 @@ import (
 	"cairn/platform/mailbox"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -56,6 +57,11 @@ func (g *groupRig) lead() {
 	for p := range int32(offsetPartitions) {
 		g.coordinator.Lead(p, coordinator.ReplicaLog(g.replica(catalog.GroupOffsetsTopic, p)), 1)
 	}
+	g.wait("the groups to be loaded", func() bool {
+		loaded := make(chan bool, 1)
+		g.coordinator.List(context.Background(), nil, func(_ []group.Listed, err *kerr.Error) { loaded <- err == nil })
+		return <-loaded
+	})
 }
 
 func TestFindCoordinator(t *testing.T) {

@@ -247,8 +247,8 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 	c := newConn(s, l, nc)
 	s.conns[c] = struct{}{}
 	s.perAddr[addr]++
-	s.mu.Unlock()
 	s.open.Add(1)
+	s.mu.Unlock()
 	s.accepted.Inc()
 	s.group.Go(c.read)
 	s.group.Go(c.respond)
@@ -261,8 +261,8 @@ func (s *Server) ended(c *conn, reason error) {
 	if s.perAddr[c.clientAddr]--; s.perAddr[c.clientAddr] <= 0 {
 		delete(s.perAddr, c.clientAddr)
 	}
-	s.mu.Unlock()
 	s.open.Add(-1)
+	s.mu.Unlock()
 	if orderly(reason) && !errors.Is(reason, errStopping) {
 		s.endedBadly.Inc()
 	}

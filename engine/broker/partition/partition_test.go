@@ -142,6 +142,34 @@ func TestABoxThatStartsLeadsNothingInItsOldEpoch(t *testing.T) {
 	}
 }
 
+// A topic that goes from Replicated to Flushed keeps its high watermark, and a flush that began before that may come
+// back with less.
+func TestGoingToFlushedWhileAFlushIsUnderWay(t *testing.T) {
+	var s State
+	s.Open(0, 0, -1, 0)
+	if err := s.Lead(1); err != nil {
+		t.Fatal(err)
+	}
+	s.Appended(10)
+	s.SetDurability(Replicated)
+	s.Appended(20)
+	s.SetDurability(Flushed)
+	for _, flushed := range []int64{10, 20} {
+		if s.FlushedTo(flushed); s.HighWatermark() != 20 {
+			t.Fatalf("high watermark %d after a flush to %d", s.HighWatermark(), flushed)
+		}
+		if err := s.CheckInvariants(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Appended(30); s.HighWatermark() != 20 {
+		t.Fatalf("high watermark %d before the flush", s.HighWatermark())
+	}
+	if s.FlushedTo(30); s.HighWatermark() != 30 {
+		t.Fatalf("high watermark %d after the flush", s.HighWatermark())
+	}
+}
+
 func TestExpiryAndEvictionSpareOpenTransactions(t *testing.T) {
 	var s Producers
 	open := data(0, 1, 0, 0, 1)

@@ -44,8 +44,11 @@ type State struct {
 	logEpoch   int32 // the greatest epoch in the log, -1 for an empty log
 	durability Durability
 
-	// start <= highWatermark <= flushed <= end (highWatermark <= end with Replicated). See check.
+	// start <= highWatermark <= flushed <= end (highWatermark <= end with Replicated). See CheckInvariants.
 	start, highWatermark, flushed, end int64
+	// promised is the high watermark that Replicated left behind when the topic went to Flushed: flushed may lag behind
+	// it until the flushes of that time have come back.
+	promised int64
 }
 
 // Open sets what recovery found: the log's start and end, its greatest leader epoch (-1 when empty) and the checkpointed
@@ -53,7 +56,7 @@ type State struct {
 func (s *State) Open(start, end int64, logEpoch int32, highWatermark int64) {
 	hw := min(max(highWatermark, start), end)
 	s.start, s.end, s.logEpoch, s.epoch = start, end, logEpoch, -1
-	s.highWatermark, s.flushed = hw, hw
+	s.highWatermark, s.flushed, s.promised = hw, hw, 0
 }
 
 // Lead makes this box the leader in epoch. A repeated epoch of the present leadership changes nothing; one that the
@@ -78,6 +81,9 @@ func (s *State) Resign(epoch int32) {
 
 // SetDurability changes when records count. Going from Replicated to Flushed never takes back a high watermark.
 func (s *State) SetDurability(d Durability) {
+	if s.durability == Replicated && d == Flushed {
+		s.promised = s.highWatermark
+	}
 	s.durability = d
 	s.advance()
 }
@@ -167,7 +173,7 @@ func (s *State) HighWatermark() int64 { return s.highWatermark }
 // CheckInvariants returns an error that wraps invariant.ErrViolated when the state contradicts itself.
 func (s *State) CheckInvariants() error {
 	ok := s.start <= s.highWatermark && s.highWatermark <= s.end && s.flushed <= s.end &&
-		(s.durability == Replicated || s.highWatermark <= s.flushed) && (!s.leader || s.epoch >= s.logEpoch)
+		(s.durability == Replicated || s.highWatermark <= max(s.flushed, s.promised)) && (!s.leader || s.epoch >= s.logEpoch)
 	return invariant.Check(ok, "partition: start %d, high watermark %d, flushed %d, end %d, leader %v, epoch %d, log epoch %d",
 		s.start, s.highWatermark, s.flushed, s.end, s.leader, s.epoch, s.logEpoch)
 }

@@ -35,6 +35,11 @@ func (s *shard) write(r *Replica) {
 			flush(i)
 		}
 		retry, err := s.prepare(r, a, at)
+		if retry && len(staged) > 0 {
+			// The original may be among the staged, and their write may fail: what is in the log decides.
+			flush(i)
+			retry, err = s.prepare(r, a, at)
+		}
 		if err != nil || retry {
 			flush(i + 1)
 			s.refuseOrRepeat(r, a, err)
@@ -80,6 +85,11 @@ func (s *shard) prepare(r *Replica, a *AppendRequest, at int64) (retry bool, err
 	scan := batch.Scan(a.Batch)
 	for n := 0; scan.Next(); n++ {
 		h, b := scan.Header(), scan.Bytes()
+		if h.HasProducerID() && !h.Attributes.Control() && h.Size() != len(a.Batch) {
+			// Its sequences are noted as each batch is looked at, and a later batch may be refused (LogValidator asks for
+			// the same of every producer).
+			return false, fmt.Errorf("%w: a batch of producer %d is not alone in its append", batch.ErrCorrupt, h.ProducerID)
+		}
 		if !a.Internal && h.Size() > o.config.BatchBytesMax {
 			return false, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, h.Size(), o.config.BatchBytesMax)
 		}
@@ -196,6 +206,7 @@ func (s *shard) commitFailed(r *Replica, staged []*AppendRequest, cause error) {
 	if err := loadProducers(&o.state.Producers, o.log, false); err != nil {
 		s.fail(r, errors.Join(cause, err))
 	}
+	o.state.Producers.PassedHighWatermark(o.state.HighWatermark())
 	for _, a := range staged {
 		if o.err == nil && a.end <= end {
 			s.park(r, a)
@@ -209,9 +220,14 @@ func (s *shard) commitFailed(r *Replica, staged []*AppendRequest, cause error) {
 	}
 }
 
-// park queues a written append until the high watermark has passed it. acks=0 is answered at once: nobody waits.
+// park queues a written append until the high watermark has passed it. acks=0 is answered at once: nobody waits. In a
+// partition that has failed since the write, nothing will be acknowledged any more.
 func (s *shard) park(r *Replica, a *AppendRequest) {
 	o := &r.own
+	if o.err != nil {
+		a.finish(o.err)
+		return
+	}
 	if a.Acks == 0 {
 		a.LogStart = o.state.Start()
 		a.finish(nil)

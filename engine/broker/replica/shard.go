@@ -165,11 +165,8 @@ func (s *shard) settle(r *Replica) {
 	r.own.touched = false
 	s.write(r)
 	o := &r.own
-	if o.err == nil && !o.flushing && o.state.Flushed() < o.state.End() && o.config.Durability == partition.Flushed {
-		o.flushing = true
-		o.log.Flush(func(end int64, err error) {
-			s.box.Post(message{kind: msgFlushed, replica: r, offset: end, err: err})
-		})
+	if o.state.Flushed() < o.state.End() && o.config.Durability == partition.Flushed {
+		s.flush(r)
 	}
 	if o.changed {
 		r.publish()
@@ -178,6 +175,18 @@ func (s *shard) settle(r *Replica) {
 	if cap(o.incoming) > 64 {
 		o.incoming = nil // a burst's memory is given back
 	}
+}
+
+// flush asks for a flush unless one is under way; its end looks whether another is due.
+func (s *shard) flush(r *Replica) {
+	o := &r.own
+	if o.err != nil || o.flushing {
+		return
+	}
+	o.flushing = true
+	o.log.Flush(func(end int64, err error) {
+		s.box.Post(message{kind: msgFlushed, replica: r, offset: end, err: err})
+	})
 }
 
 // publish makes the owner's state visible and wakes who waits for it.
@@ -323,14 +332,18 @@ func (s *shard) onDeleteRecords(r *Replica, offset int64, done func(int64, error
 
 func (s *shard) onStartDurable(r *Replica, offset int64, err error, done func(int64, error)) {
 	o := &r.own
-	if err != nil {
-		s.fail(r, err)
-		done(-1, err)
-		return
-	}
+	// The log has let go of the records whatever became of the checkpoint.
 	o.state.StartMoved(offset)
 	o.changed = true
 	s.check(r)
+	if errors.Is(err, seglog.ErrFailed) {
+		s.fail(r, err)
+	}
+	r.publish() // before the answer: who asks for the start next sees it
+	if err != nil {
+		done(-1, err) // a device without room for the checkpoint says so, and is asked again
+		return
+	}
 	done(o.state.Start(), nil)
 }
 
@@ -348,6 +361,8 @@ func (s *shard) onLead(r *Replica, epoch int32, inSync int, done func(int32, err
 	if err := o.log.AssignLeaderEpoch(epoch, o.state.End()); err != nil {
 		s.fail(r, err)
 	}
+	s.flush(r)  // an empty log that was just made is not durable yet, and no append may come for long
+	r.publish() // before the answer: the coordinator looks at once
 	done(o.state.LogEpoch(), o.err)
 }
 

@@ -3,7 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"hash/fnv"
 
 	"cairn/engine/broker/batch"
 	"cairn/engine/broker/partition"
@@ -35,12 +35,11 @@ type Deps struct {
 // Shards are the owners of all partitions of a box.
 type Shards struct {
 	shards []*shard
-	seed   maphash.Seed
 }
 
 // NewShards starts the shards.
 func NewShards(cfg ShardsConfig, deps Deps) *Shards {
-	s := &Shards{seed: maphash.MakeSeed()}
+	s := &Shards{}
 	for i := range max(cfg.Count, 1) {
 		s.shards = append(s.shards, newShard(i, cfg, deps))
 	}
@@ -66,13 +65,18 @@ func (s *Shards) Open(log *seglog.Log, highWatermark int64, cfg *Config) (*Repli
 	if err := loadProducers(&r.own.state.Producers, log, true); err != nil {
 		return nil, fmt.Errorf("open %s-%d: %w", r.tp.Topic, r.tp.Partition, err)
 	}
+	// What ended below the high watermark is decided; the next append may be long in coming.
+	r.own.state.Producers.PassedHighWatermark(r.own.state.HighWatermark())
 	r.publish()
 	return r, nil
 }
 
-// pick spreads partitions: those of one topic go to different shards.
+// pick spreads partitions: those of one topic go to different shards. A partition has the same shard in every run, so
+// that a trace replays.
 func (s *Shards) pick(tp seglog.TopicPartition) int {
-	return int((maphash.String(s.seed, tp.Topic) + uint64(tp.Partition)) % uint64(len(s.shards)))
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(tp.Topic)) // never fails
+	return int((uint64(h.Sum32()) + uint64(tp.Partition)) % uint64(len(s.shards)))
 }
 
 // loadProducers rebuilds the producers' state: the newest snapshot that can be read, and the batches after it. With
@@ -95,8 +99,11 @@ func loadProducers(p *partition.Producers, log *seglog.Log, aborted bool) error 
 			from = max(offset, from)
 			break
 		}
-		if !errors.Is(err, partition.ErrSnapshot) || offset == 0 {
+		if !errors.Is(err, partition.ErrSnapshot) {
 			return err
+		}
+		if offset == 0 {
+			break // torn by a crash; there is nothing before it, the log alone gives the state
 		}
 		atMost = offset - 1 // an older snapshot and more of the log give the same state
 	}

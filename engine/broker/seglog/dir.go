@@ -399,6 +399,11 @@ func (d *Dir) retire(tp TopicPartition, suffix string) error {
 	d.sweeping.Lock()
 	defer d.sweeping.Unlock()
 	d.dropDoomed(func(x doomed) bool { return x.log.tp == tp })
+	// Before the rename: a crash between the two leaves a directory that is retired again, and not an entry that makes a
+	// new partition of that name look lost.
+	if err := d.forgetPoints(tp); err != nil {
+		return err
+	}
 	err = d.fs.Rename(from, to)
 	if errors.Is(err, vfs.ErrNotExist) {
 		return ErrNotExist
@@ -416,7 +421,7 @@ func (d *Dir) retire(tp TopicPartition, suffix string) error {
 		d.mu.Unlock()
 		d.askSweep()
 	}
-	return d.forgetPoints(tp)
+	return nil
 }
 
 // allVerified reports whether every partition is known to be whole: after an unclean stop, those that were opened since.

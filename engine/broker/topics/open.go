@@ -3,6 +3,8 @@ package topics
 import (
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
@@ -18,7 +20,7 @@ func (o *owner) openNext() {
 		if p.phase != phaseQueued || o.parts[p.tp] != p {
 			continue // dropped while it waited
 		}
-		if o.cfg.PartitionsMax > 0 && len(o.parts) > o.cfg.PartitionsMax {
+		if o.cfg.PartitionsMax > 0 && o.held >= o.cfg.PartitionsMax && !p.remove {
 			o.offline(p, fmt.Errorf("this box holds its maximum of %d partitions", o.cfg.PartitionsMax))
 			continue
 		}
@@ -27,17 +29,29 @@ func (o *owner) openNext() {
 			o.offline(p, err)
 			continue
 		}
-		p.phase = phaseOpening
+		p.phase, p.held = phaseOpening, true
 		o.opening++
-		config, topicID, shards := p.config, p.topicID, o.deps.Shards
+		o.held++
+		work := opening{dir: dir, shards: o.deps.Shards, tp: p.tp, topicID: seglog.ID(p.topicID), config: p.config, remove: p.remove}
 		var opened *replica.Replica
 		var openErr error
 		o.deps.Runtime.Spawn("open "+p.describe(), func() {
-			opened, openErr = open(dir, shards, p.tp, topicID, config)
+			opened, openErr = work.run()
 		}, func() {
 			o.box.Post(message{kind: msgOpened, part: p, replica: opened, err: openErr})
 		})
 	}
+}
+
+// openRefused tries again to open what a full device refused.
+func (o *owner) openRefused() {
+	for _, p := range o.sorted() {
+		if p.phase == phaseOffline && errors.Is(p.err, seglog.ErrFull) {
+			p.phase, p.err = phaseQueued, nil
+			o.queue = append(o.queue, p)
+		}
+	}
+	o.openNext()
 }
 
 // directoryOf finds the log directory of a replica: the one that the catalog names, or the emptiest for a replica that
@@ -68,36 +82,90 @@ func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
 	return best, nil
 }
 
-// open opens a partition's log, or creates the log of a replica that is new here. A partition that the directory's
-// checkpoint knows but that is not there was lost: it is never made empty.
-func open(dir *seglog.Dir, shards *replica.Shards, tp seglog.TopicPartition, topicID catalog.UUID, config *replica.Config) (*replica.Replica, error) {
-	log, err := dir.Open(tp, config.Log)
-	switch {
-	case errors.Is(err, seglog.ErrNotExist):
-		if _, known := dir.HighWatermark(tp); known {
-			return nil, fmt.Errorf("its directory in %s is missing although the checkpoint there knows it", dir.Path())
-		}
-		log, err = dir.Create(tp, seglog.ID(topicID), config.Log)
-	case err == nil && !log.TopicID().IsZero() && log.TopicID() != seglog.ID(topicID):
-		if err := errors.Join(log.Close(), dir.SetAside(tp)); err != nil {
-			return nil, fmt.Errorf("set aside the directory of another topic of that name: %w", err)
-		}
-		log, err = dir.Create(tp, seglog.ID(topicID), config.Log)
-	}
+// opening is the opening of one partition, off the owner.
+type opening struct {
+	dir     *seglog.Dir
+	shards  *replica.Shards
+	tp      seglog.TopicPartition
+	topicID seglog.ID
+	config  *replica.Config
+	remove  bool // it is opened to be deleted
+}
+
+// run opens the partition's log, or creates the log of a replica that is new here.
+func (w *opening) run() (*replica.Replica, error) {
+	log, err := w.openLog()
 	if err != nil {
 		return nil, err
 	}
-	hw, _ := dir.HighWatermark(tp)
-	r, err := shards.Open(log, hw, config)
+	hw, _ := w.dir.HighWatermark(w.tp)
+	r, err := w.shards.Open(log, hw, w.config)
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
 	return r, nil
 }
 
+// openLog opens the log. A partition that the directory's checkpoint knows but that is not there was lost: it is never
+// made empty.
+func (w *opening) openLog() (*seglog.Log, error) {
+	log, err := w.dir.Open(w.tp, w.config.Log)
+	if w.remove && errors.Is(err, seglog.ErrCorrupt) {
+		log, err = w.dir.OpenDamaged(w.tp, w.config.Log) // what is damaged goes with the rest
+	}
+	_, known := w.dir.HighWatermark(w.tp)
+	switch {
+	case err == nil && (log.TopicID().IsZero() || log.TopicID() == w.topicID):
+		return log, nil
+	case w.remove && err != nil:
+		return nil, err
+	case err == nil:
+		if err := log.Close(); err != nil {
+			return nil, err
+		}
+		return w.anew("the directory of another topic of that name")
+	case errors.Is(err, seglog.ErrNotExist):
+		if known {
+			return nil, fmt.Errorf("its directory in %s is missing although the checkpoint there knows it", w.dir.Path())
+		}
+		return w.dir.Create(w.tp, w.topicID, w.config.Log)
+	case errors.Is(err, seglog.ErrCorrupt) && w.anothers():
+		return w.anew("the damaged directory of another topic of that name")
+	case !known && namelessAfterCrash(err):
+		return w.anew("a directory whose creation a crash has cut")
+	}
+	return nil, err
+}
+
+// anew sets aside what is there, and creates the log; for a partition that is to be deleted setting aside is all.
+func (w *opening) anew(what string) (*seglog.Log, error) {
+	if err := w.dir.SetAside(w.tp); err != nil {
+		return nil, fmt.Errorf("set aside %s: %w", what, err)
+	}
+	if w.remove {
+		return nil, seglog.ErrNotExist
+	}
+	return w.dir.Create(w.tp, w.topicID, w.config.Log)
+}
+
+// anothers reports whether the partition's directory carries the id of another topic.
+func (w *opening) anothers() bool {
+	found, err := w.dir.Partitions()
+	i := slices.IndexFunc(found, func(f seglog.Found) bool { return f.TopicPartition == w.tp })
+	return err == nil && i >= 0 && !found[i].TopicID.IsZero() && found[i].TopicID != w.topicID
+}
+
+// namelessAfterCrash reports whether err is about the file with the topic's id. It is flushed with the first records;
+// where no high watermark was ever written either, there were none.
+func namelessAfterCrash(err error) bool {
+	var damage *seglog.CorruptionError
+	return errors.As(err, &damage) && path.Base(damage.File) == "partition.metadata"
+}
+
 func (o *owner) onOpened(p *part, r *replica.Replica, err error) {
 	o.opening--
 	if err != nil {
+		o.release(p)
 		if o.stopping != nil {
 			o.forget(p)
 			o.finishStop()
@@ -121,6 +189,10 @@ func (o *owner) onOpened(p *part, r *replica.Replica, err error) {
 
 func (o *owner) offline(p *part, err error) {
 	if p.remove {
+		if !errors.Is(err, seglog.ErrNotExist) {
+			o.deps.Observer.Log.Warn("a deleted partition's files could not be removed; the next start sets them aside",
+				"topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+		}
 		o.forget(p)
 		return
 	}
@@ -145,6 +217,7 @@ func (o *owner) closePart(p *part) {
 
 func (o *owner) onClosed(p *part, err error) {
 	o.closing--
+	o.release(p)
 	if err != nil {
 		o.deps.Observer.Log.Error("partition not closed cleanly", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
 		o.stopErr = errors.Join(o.stopErr, err)
@@ -158,7 +231,15 @@ func (o *owner) onClosed(p *part, err error) {
 	}
 }
 
-// forget removes a partition; one of the same name that the catalog has meanwhile is taken up.
+// release gives back a partition's place among those that are open.
+func (o *owner) release(p *part) {
+	if p.held {
+		p.held = false
+		o.held--
+	}
+}
+
+// forget removes a partition; one of the same name that the catalog gives this box meanwhile is taken up.
 func (o *owner) forget(p *part) {
 	if o.parts[p.tp] != p {
 		return
@@ -168,7 +249,7 @@ func (o *owner) forget(p *part) {
 	if o.stopping != nil {
 		return
 	}
-	if t := o.applied.Topic(p.tp.Topic); t != nil && !t.Deleting && t.ID != p.topicID {
+	if t := o.applied.Topic(p.tp.Topic); t != nil && !t.Deleting {
 		if cp := t.Partition(p.tp.Partition); cp != nil && o.holds(cp) && cp.HasState {
 			o.add(p.tp, t, o.configOf(t))
 		}
@@ -196,7 +277,7 @@ func (o *owner) stop(stopped func(error)) {
 }
 
 func (o *owner) finishStop() {
-	if o.opening == 0 && o.closing == 0 && o.stopping != nil {
+	if o.opening == 0 && o.closing == 0 && !o.sweeping && o.stopping != nil {
 		stopped := o.stopping
 		o.stopping = func(error) {}
 		stopped(o.stopErr)

@@ -36,16 +36,17 @@ const (
 
 // message is everything that the owner is told.
 type message struct {
-	kind    kind
-	more    bool
-	epoch   int32
-	part    *part
-	replica *replica.Replica
-	removed seglog.Removed
-	err     error
-	stopped func(error)
-	topic   catalog.UUID
-	settled func()
+	kind     kind
+	more     bool
+	epoch    int32 // of msgLed: the epoch that was asked for
+	logEpoch int32
+	part     *part
+	replica  *replica.Replica
+	removed  seglog.Removed
+	err      error
+	stopped  func(error)
+	topic    catalog.UUID
+	settled  func()
 }
 
 // phase is where a partition of this box stands.
@@ -69,6 +70,8 @@ type part struct {
 	err      error
 	leading  bool  // Lead was sent for epoch and not refused
 	led      bool  // and was confirmed
+	broken   bool  // the replica cannot lead: it has failed
+	held     bool  // counts among the partitions that this box has open
 	epoch    int32 // last epoch sent by Lead or Resign
 	topic    *catalog.Topic
 	config   *replica.Config
@@ -92,6 +95,7 @@ type owner struct {
 	queue    []*part // to be opened
 	opening  int
 	closing  int
+	held     int // partitions that are open, being opened or being closed
 	sweeping bool
 	stopping func(error)
 	stopErr  error
@@ -132,17 +136,14 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 		case msgClosed:
 			o.onClosed(m.part, m.err)
 		case msgLed:
-			o.onLed(m.part, m.epoch, m.err)
+			o.onLed(m)
 		case msgRemoved:
 			o.removedBytes.Add(int(m.removed.Bytes))
 			if m.removed.Segments > 0 {
 				o.sweep()
 			}
 		case msgSwept:
-			o.sweeping = false
-			if m.more {
-				o.sweep()
-			}
+			o.onSwept(m.more)
 		case msgStop:
 			o.stop(m.stopped)
 		case msgSettled:
@@ -161,7 +162,8 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 	return o.timers()
 }
 
-// start sets aside the directories that are not this box's by the catalog, which is current now.
+// start sets aside the directories that are not this box's by the catalog, which is current now, and goes on with the
+// deletion of topics that the last stop interrupted.
 func (o *owner) start() {
 	if o.started {
 		return
@@ -177,6 +179,9 @@ func (o *owner) start() {
 		}
 		for _, f := range found {
 			if o.belongs(snapshot, f) {
+				if t := snapshot.Topic(f.Topic); t.Deleting {
+					o.add(f.TopicPartition, t, o.configOf(t)).remove = true
+				}
 				continue
 			}
 			o.deps.Observer.Log.Warn("stray partition set aside: the catalog does not give it to this box",
@@ -233,7 +238,7 @@ func (o *owner) sorted() []*part {
 	})
 }
 
-// dropTopic lets go of a deleted topic's partitions.
+// dropTopic lets go of a deleted topic's partitions. What is on disk of them goes too, also where it is not open yet.
 func (o *owner) dropTopic(t *catalog.Topic) {
 	for i := range t.Partitions {
 		if p := o.parts[seglog.TopicPartition{Topic: t.Name, Partition: int32(i)}]; p != nil && p.topicID == t.ID {
@@ -247,8 +252,9 @@ func (o *owner) letGo(p *part) {
 	switch p.phase {
 	case phaseOpen:
 		o.closePart(p)
-	case phaseOffline, phaseQueued:
-		o.forget(p)
+	case phaseOffline:
+		p.phase = phaseQueued
+		o.queue = append(o.queue, p)
 	}
 }
 
@@ -270,19 +276,20 @@ func (o *owner) applyTopic(t *catalog.Topic) {
 		switch {
 		case p == nil:
 			o.add(tp, t, config)
-		case p.topicID != t.ID || p.phase == phaseClosing:
-			p.topic, p.config = t, config // taken up again when the old one is gone
+		case p.remove:
+			// forget takes the partition up again when the old one is gone
 		default:
 			o.update(p, t, config)
 		}
 	}
 }
 
-func (o *owner) add(tp seglog.TopicPartition, t *catalog.Topic, config *replica.Config) {
+func (o *owner) add(tp seglog.TopicPartition, t *catalog.Topic, config *replica.Config) *part {
 	p := &part{tp: tp, topicID: t.ID, topic: t, config: config, settings: t.Settings, epoch: -1}
 	o.parts[tp] = p
 	o.table.set(tp.Topic, tp.Partition, entry{err: ErrOpening})
 	o.queue = append(o.queue, p)
+	return p
 }
 
 func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
@@ -311,7 +318,7 @@ func (o *owner) applyLeadership(p *part) {
 		return
 	}
 	was := p.leading
-	p.epoch, p.leading, p.led = cp.LeaderEpoch, lead, false
+	p.epoch, p.leading, p.led, p.broken = cp.LeaderEpoch, lead, false, false
 	if !lead {
 		p.replica.Resign(cp.LeaderEpoch)
 		if was {
@@ -319,8 +326,9 @@ func (o *owner) applyLeadership(p *part) {
 		}
 		return
 	}
-	p.replica.Lead(cp.LeaderEpoch, len(cp.ISR), func(logEpoch int32, err error) {
-		o.box.Post(message{kind: msgLed, part: p, epoch: logEpoch, err: err})
+	epoch := cp.LeaderEpoch
+	p.replica.Lead(epoch, len(cp.ISR), func(logEpoch int32, err error) {
+		o.box.Post(message{kind: msgLed, part: p, epoch: epoch, logEpoch: logEpoch, err: err})
 	})
 }
 
@@ -330,23 +338,25 @@ func (o *owner) registered() bool {
 	return b != nil && b.Incarnation == o.cfg.Incarnation
 }
 
-func (o *owner) onLed(p *part, logEpoch int32, err error) {
-	switch {
-	case err == nil:
-		if p.leading {
-			p.led = true
-			o.tell(p, true)
-		}
-	case errors.Is(err, partition.ErrStaleEpoch): // the controller was told the logs' epochs before it elected
-		p.leading = false
-		o.deps.Observer.Log.Error("leader epoch is not above the log's: the partition waits for another election",
-			"topic", p.tp.Topic, "partition", p.tp.Partition, "log_epoch", logEpoch)
-	case errors.Is(err, partition.ErrFenced):
-		p.leading = false // an older message; the newer one is on its way
-	default:
-		p.leading = false
-		o.deps.Observer.Log.Error("partition cannot be led", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+func (o *owner) onLed(m *message) {
+	p := m.part
+	if !p.leading || m.epoch != p.epoch {
+		return // the answer to an older message; that to the newest is on its way
 	}
+	switch {
+	case m.err == nil:
+		p.led = true
+		o.tell(p, true)
+		return
+	case errors.Is(m.err, partition.ErrStaleEpoch): // the controller was told the logs' epochs before it elected
+		o.deps.Observer.Log.Error("leader epoch is not above the log's: the partition waits for another election",
+			"topic", p.tp.Topic, "partition", p.tp.Partition, "epoch", m.epoch, "log_epoch", m.logEpoch)
+	case errors.Is(m.err, partition.ErrFenced):
+	default:
+		p.broken = true
+		o.deps.Observer.Log.Error("partition cannot be led", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", m.err)
+	}
+	p.leading = false
 }
 
 func (o *owner) tell(p *part, leader bool) {
@@ -357,7 +367,7 @@ func (o *owner) tell(p *part, leader bool) {
 
 // sayOpened tells, once, that nothing is left to open.
 func (o *owner) sayOpened() {
-	if o.opened || !o.started || len(o.queue) > 0 || o.opening > 0 {
+	if o.opened || !o.started || o.stopping != nil || len(o.queue) > 0 || o.opening > 0 {
 		return
 	}
 	o.opened = true
@@ -372,8 +382,8 @@ func (o *owner) saySettled() {
 		return
 	}
 	for _, p := range o.parts {
-		if p.phase == phaseOffline {
-			continue
+		if p.phase == phaseOffline || p.broken {
+			continue // it may stay so for long, and the others are there
 		}
 		if p.phase != phaseOpen || !p.led && o.mayLead(p) {
 			return
@@ -395,9 +405,10 @@ func (o *owner) mayLead(p *part) bool {
 	return leader == o.cfg.BrokerID || leader == catalog.NoLeader && slices.Contains(cp.ISR, o.cfg.BrokerID)
 }
 
-// sayDropped tells the controller which deleted topics are gone from this box.
+// sayDropped tells the controller which deleted topics are gone from this box. Before the start nobody knows what is on
+// disk, and a stop closes partitions without deleting them: then nothing is said, and the controller asks again.
 func (o *owner) sayDropped() {
-	if len(o.dropping) == 0 {
+	if len(o.dropping) == 0 || !o.started || o.stopping != nil {
 		return
 	}
 	here := make(map[catalog.UUID]bool, len(o.parts))
@@ -421,6 +432,7 @@ func (o *owner) timers() time.Duration {
 	if o.now.Mono >= o.retainAt {
 		o.retainAt = o.now.Mono + o.cfg.RetentionInterval
 		o.retain()
+		o.openRefused()
 	}
 	next := o.retainAt
 	if o.checkpointAt != 0 && o.now.Mono >= o.checkpointAt {

@@ -71,6 +71,19 @@ func (o *owner) checkpoint() {
 	o.budget()
 }
 
+// onSwept goes on while files are left. What was refused for want of space may have it now.
+func (o *owner) onSwept(more bool) {
+	o.sweeping = false
+	switch {
+	case o.stopping != nil:
+		o.finishStop()
+	case more:
+		o.sweep()
+	default:
+		o.openRefused()
+	}
+}
+
 // sweep unlinks what deleted partitions and segments left behind, off the owner.
 func (o *owner) sweep() {
 	if o.sweeping || o.stopping != nil {

@@ -65,6 +65,9 @@ type Deps struct {
 type Topics struct {
 	box   *mailbox.Mailbox[message]
 	table table
+
+	closing sync.Once
+	result  error // of Close
 }
 
 // table is what Lookup reads.
@@ -171,14 +174,19 @@ func (t *Topics) All(f func(*replica.Replica)) {
 	}
 }
 
-// Close closes every partition cleanly and then the owner. It returns the first error of a log that could not be closed.
+// Close closes every partition cleanly and then the owner. It returns the errors of logs that could not be closed.
+// Closing twice is allowed.
 func (t *Topics) Close() error {
-	result := make(chan error, 1)
-	t.box.Post(message{kind: msgStop, stopped: func(err error) { result <- err }})
-	err := <-result
-	t.box.Close()
-	if err != nil {
-		return fmt.Errorf("close topics: %w", err)
-	}
-	return nil
+	t.closing.Do(func() {
+		result := make(chan error, 1)
+		t.stop(func(err error) { result <- err })
+		if err := <-result; err != nil {
+			t.result = fmt.Errorf("close topics: %w", err)
+		}
+		t.box.Close()
+	})
+	return t.result
 }
+
+// stop asks the owner to close every partition; stopped is called once when they are, on the owner's goroutine.
+func (t *Topics) stop(stopped func(error)) { t.box.Post(message{kind: msgStop, stopped: stopped}) }

@@ -1,0 +1,209 @@
+package topics
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"cairn/engine/broker/batch"
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
+	"cairn/engine/broker/settings"
+	"cairn/engine/limits"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+	"cairn/platform/syncer"
+	"cairn/platform/vfs"
+)
+
+// rig is one box's topics on a memory file system under a seeded scheduler, with a catalog that the test feeds.
+type rig struct {
+	t       *testing.T
+	fs      *vfs.Mem
+	sched   *mailbox.Scheduler
+	syncer  *syncer.Syncer
+	dir     *seglog.Dir
+	shards  *replica.Shards
+	catalog *catalog.Catalog
+	topics  *Topics
+	cfg     Config
+
+	zxid   int64
+	epoch  int64    // of this box's registration, 0 without one
+	led    []string // what Led was told
+	opened int
+}
+
+const box = 1
+
+var incarnation = catalog.UUID{0xaa, 1}
+
+func id(n byte) catalog.UUID { return catalog.UUID{0xbb, n} }
+
+// openBox starts a box on what is on fs. Nothing is acted on before start.
+func openBox(t *testing.T, fs *vfs.Mem, seed uint64, change ...func(*Config)) *rig {
+	t.Helper()
+	g := &rig{t: t, fs: fs, sched: mailbox.NewScheduler(seed, clock.NewVirtual(time.Unix(1_700_000_000, 0)))}
+	g.syncer = syncer.New(g.sched, syncer.Config{Name: "d"})
+	var err error
+	g.dir, err = seglog.OpenDir(
+		seglog.DirConfig{Path: "/data", ClusterID: "c", NodeID: box, Limits: limits.Derive(0).Storage, OnSweep: func() { g.topics.SweepDue() }},
+		seglog.Deps{FS: fs, Syncer: g.syncer, Random: rand.NewChaCha8([32]byte{byte(seed), 9})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.shards = replica.NewShards(
+		replica.ShardsConfig{Count: 2, QueueMax: 1000, StageBytesMax: 1 << 16, WaitersMax: 10},
+		replica.Deps{Runtime: g.sched, Moved: func() { g.topics.Moved() }})
+	g.catalog = catalog.New(catalog.Base{BrokerID: box, Static: settings.NewStatic(nil, nil)}, func(p catalog.Problem) { t.Error(p.Path, p.Err) })
+	g.cfg = Config{BrokerID: box, Incarnation: incarnation, Log: seglog.DefaultConfig(), ProducersMax: 10, OpensMax: 2}
+	for _, f := range change {
+		f(&g.cfg)
+	}
+	g.topics = New(g.cfg, Deps{
+		Runtime: g.sched, Catalog: g.catalog, Dirs: []*seglog.Dir{g.dir}, Shards: g.shards,
+		GoodClock: func(clock.Now) bool { return true },
+		Led: func(r *replica.Replica, leader bool, epoch int32) {
+			g.led = append(g.led, fmt.Sprintf("%s-%d %v %d", r.TopicPartition().Topic, r.TopicPartition().Partition, leader, epoch))
+		},
+		Opened: func() { g.opened++ },
+	})
+	return g
+}
+
+// started is a box that has registered and opened what the catalog gives it.
+func started(t *testing.T, fs *vfs.Mem, seed uint64, changes ...catalog.Change) *rig {
+	t.Helper()
+	g := openBox(t, fs, seed)
+	g.feed(append([]catalog.Change{g.registration(incarnation)}, changes...)...)
+	g.topics.Start()
+	g.until("everything is open", func() bool { return g.opened == 1 })
+	return g
+}
+
+// feed applies changes as one batch.
+func (g *rig) feed(changes ...catalog.Change) {
+	g.zxid++
+	g.catalog.Apply(catalog.Batch{Zxid: g.zxid, Changes: changes})
+}
+
+func (g *rig) registration(incarnation catalog.UUID) catalog.Change {
+	g.epoch = g.zxid + 100
+	b := &catalog.Broker{ID: box, Incarnation: incarnation, LogDirs: []catalog.LogDir{{ID: catalog.UUID(g.dir.ID()), Path: "/data"}}}
+	return catalog.Change{Path: catalog.BrokerPath(box), Data: catalog.EncodeBroker(b), Czxid: g.epoch}
+}
+
+// topic is a topic of one partition on this box and its state.
+func (g *rig) topic(name string, id catalog.UUID, leaderEpoch int32) []catalog.Change {
+	return g.topicIn(name, id, leaderEpoch, catalog.UUID(g.dir.ID()))
+}
+
+func (g *rig) topicIn(name string, id catalog.UUID, leaderEpoch int32, dir catalog.UUID) []catalog.Change {
+	return []catalog.Change{
+		{Path: catalog.TopicPath(name), Data: catalog.EncodeTopic(catalog.TopicAssignment{ID: id, Partitions: [][]int32{{box}}})},
+		g.state(name, leaderEpoch, dir),
+	}
+}
+
+func (g *rig) state(name string, leaderEpoch int32, dir catalog.UUID) catalog.Change {
+	return catalog.Change{Path: catalog.StatePath(name, 0), Data: catalog.EncodeState(catalog.PartitionState{
+		Leader: box, LeaderEpoch: leaderEpoch, LeaderBrokerEpoch: g.epoch, ISR: []int32{box}, Directories: map[int32]catalog.UUID{box: dir},
+	})}
+}
+
+func mark(name string, id catalog.UUID) catalog.Change {
+	return catalog.Change{Path: catalog.DeleteTopicPath(name), Data: catalog.EncodeDeletion(id)}
+}
+
+func gone(name string) []catalog.Change {
+	return []catalog.Change{
+		{Kind: catalog.Deleted, Path: catalog.StatePath(name, 0)}, {Kind: catalog.Deleted, Path: catalog.TopicPath(name)},
+		{Kind: catalog.Deleted, Path: catalog.DeleteTopicPath(name)},
+	}
+}
+
+func (g *rig) until(what string, cond func() bool) {
+	g.t.Helper()
+	if !g.sched.RunUntil(time.Minute, cond) {
+		g.t.Fatalf("not within a minute: %s\n%s", what, strings.Join(g.names(), "\n"))
+	}
+}
+
+// leads waits until partition 0 of the topic of that id is led here.
+func (g *rig) leads(name string, id catalog.UUID) *replica.Replica {
+	g.t.Helper()
+	var r *replica.Replica
+	g.until(name+" is led", func() bool {
+		var err error
+		r, err = g.topics.Lookup(name, 0)
+		return err == nil && r.TopicID() == seglog.ID(id) && r.View().Leader
+	})
+	return r
+}
+
+// write appends n records and waits for the acknowledgement.
+func (g *rig) write(r *replica.Replica, n int) {
+	g.t.Helper()
+	b := batch.NewBuilder(batch.NewOptions())
+	for i := range n {
+		b.Append(1_600_000_000_000, nil, fmt.Append(nil, i))
+	}
+	raw, err := b.Build(nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	done := false
+	a := &replica.AppendRequest{Batch: raw, Acks: -1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) { err, done = a.Err, true }}
+	r.Append(context.Background(), a)
+	g.until("acknowledged", func() bool { return done })
+	if err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// names are the directories of the log directory.
+func (g *rig) names() []string {
+	infos, err := g.fs.List("/data")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var out []string
+	for _, info := range infos {
+		if info.IsDir {
+			out = append(out, info.Name)
+		}
+	}
+	return out
+}
+
+// count is how many directories of a topic there are with that ending.
+func (g *rig) count(topic, suffix string) (n int) {
+	for _, name := range g.names() {
+		if strings.HasPrefix(name, topic+"-") && strings.HasSuffix(name, suffix) {
+			n++
+		}
+	}
+	return n
+}
+
+// close stops the box cleanly.
+func (g *rig) close() {
+	g.t.Helper()
+	var result error
+	done := false
+	g.topics.stop(func(err error) { result, done = err, true })
+	g.until("stopped", func() bool { return done })
+	g.topics.box.Close()
+	g.shards.Close()
+	if result != nil {
+		g.t.Fatal(result)
+	}
+	if err := g.dir.Close(); err != nil {
+		g.t.Fatal(err)
+	}
+	g.syncer.Close()
+}
