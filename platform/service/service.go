@@ -14,14 +14,16 @@ import (
 
 // StopContext returns a context that is done at the first SIGTERM, SIGINT or SIGHUP. A second signal ends the process at
 // once, as an impatient person expects.
-func StopContext(parent context.Context) context.Context {
+func StopContext(parent context.Context) context.Context { return stopContext(parent, os.Exit) }
+
+func stopContext(parent context.Context, exit func(int)) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	go func() {
 		cancel(fmt.Errorf("received %v", <-signals))
 		<-signals
-		os.Exit(130)
+		exit(130)
 	}()
 	return ctx
 }

@@ -33,7 +33,8 @@ func TestNotifyReachesTheManagersSocket(t *testing.T) {
 }
 
 func TestTheFirstSignalAsksToStop(t *testing.T) {
-	ctx := StopContext(context.Background())
+	ended := make(chan int, 1)
+	ctx := stopContext(context.Background(), func(code int) { ended <- code })
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -41,5 +42,16 @@ func TestTheFirstSignalAsksToStop(t *testing.T) {
 	case <-ctx.Done():
 	case <-time.After(10 * time.Second):
 		t.Fatal("the signal was not seen")
+	}
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case code := <-ended:
+		if code != 130 {
+			t.Fatalf("exit code %d", code)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the second signal did not end the process")
 	}
 }
