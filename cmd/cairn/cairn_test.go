@@ -231,7 +231,7 @@ func TestExitCodes(t *testing.T) {
 		{"version --json", exitOK, ""},
 		{"--version", exitOK, ""},
 		{"", exitOK, ""},
-		{"verison", exitUsage, `unknown command "verison"`},
+		{"frobnicate", exitUsage, `unknown command "frobnicate"`},
 		{"topic remove", exitUsage, `unknown command "remove"`},
 		{"topic create", exitUsage, "usage: cairn topic create"},
 		{"topic list extra", exitUsage, "usage: cairn topic list"},
