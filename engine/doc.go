@@ -32,7 +32,7 @@
 //	broker/coordinator      owner of the groups, on __consumer_offsets
 //	broker/kafkaserver      sockets on :9092, one file per API
 //
-//	platform/vfs sockio clock mailbox syncer observe     leaves that know nothing of the engine
+//	platform/vfs sockio clock mailbox syncer observe host service     leaves that know nothing of the engine
 //
 // Arrows run down only: cmd → node → servers → owners → rules → durable → vocabulary → platform. architecture_test.go
 // asserts it, each ban with its reason.

@@ -10,6 +10,7 @@ import (
 	"cairn/engine/ensemble/zkserver"
 	"cairn/engine/ensemble/zkserver/zoocfg"
 	"cairn/engine/ensemble/znode"
+	"cairn/engine/limits"
 )
 
 // ensembleFrom takes what a zoo.cfg says of sessions, flags and housekeeping.
@@ -26,23 +27,25 @@ func ensembleFrom(c *ensemble.Config, f *zoocfg.Config) {
 			c.Flags |= on
 		}
 	}
+	limitsFrom(&c.Limits, f)
+}
+
+// limitsFrom takes the maxima that a zoo.cfg says, with those that must not be smaller.
+func limitsFrom(l *limits.ZooKeeper, f *zoocfg.Config) {
 	if f.FrameBytesMax > 0 {
-		c.Limits.ProposalBytesMax += max(f.FrameBytesMax-c.Limits.FrameBytesMax, 0)
-		c.Limits.FrameBytesMax = f.FrameBytesMax
-		c.Limits.OutboxBytesMax = max(c.Limits.OutboxBytesMax, 4*f.FrameBytesMax)
-		c.Limits.ProposalsBytesMax = max(c.Limits.ProposalsBytesMax, 4*int64(c.Limits.ProposalBytesMax))
+		l.ProposalBytesMax += max(f.FrameBytesMax-l.FrameBytesMax, 0)
+		l.FrameBytesMax = f.FrameBytesMax
+		l.OutboxBytesMax = max(l.OutboxBytesMax, 4*f.FrameBytesMax)
+		l.ProposalsBytesMax = max(l.ProposalsBytesMax, 4*int64(l.ProposalBytesMax))
 	}
 	if f.SnapshotEvery > 0 {
-		c.Limits.SnapshotEntries = uint64(f.SnapshotEvery)
+		l.SnapshotEntries = uint64(f.SnapshotEvery)
 	}
 }
 
 // zkserverFrom takes what a zoo.cfg says of the server.
 func zkserverFrom(c *zkserver.Config, f *zoocfg.Config) {
-	var e ensemble.Config
-	e.Limits = c.Limits
-	ensembleFrom(&e, f)
-	c.Limits = e.Limits
+	limitsFrom(&c.Limits, f)
 	c.Limits.ConnectionsPerAddressMax = f.MaxClientConnections
 	if f.MaxConnections > 0 {
 		c.Limits.ConnectionsMax = min(c.Limits.ConnectionsMax, f.MaxConnections)
