@@ -454,12 +454,15 @@ func FuzzBatch(f *testing.F) {
 	opts.ProducerID = 1
 	marker, _ := BuildMarker(nil, opts, 1, Marker{Commit, 1})
 	f.Add(marker)
+	lowest := buildOne(f, None, "a") // the least base offset there is: a check that subtracts from it wraps
+	binary.BigEndian.PutUint64(lowest, 1<<63)
+	f.Add(lowest)
 	var o Opener
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := Scan(b)
 		for s.Next() {
 			h := *s.Header()
-			if h.Size() != len(s.Bytes()) || h.NextOffset() <= h.BaseOffset-1 {
+			if h.Size() != len(s.Bytes()) || h.NextOffset() <= h.BaseOffset {
 				t.Fatalf("header %+v of %d bytes", h, len(s.Bytes()))
 			}
 			_ = VerifyCRC(s.Bytes())
