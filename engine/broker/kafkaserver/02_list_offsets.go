@@ -10,10 +10,11 @@ import (
 // ListOffsets (2), versions 1 to 11: the offset of a timestamp, or of one of the special timestamps: -1 latest (the
 // high watermark, or the last stable offset for read_committed), -2 earliest, -3 the record with the greatest timestamp
 // (v7), -4 earliest on local disks (v8), -5 latest on remote storage (v9) and -6 earliest that is still to be uploaded
-// there (v11), of which there is none. No match is offset -1 and timestamp -1 without an error.
+// there (v11), of which there is none. No match is offset -1 and timestamp -1 without an error. A
+// partition that is named twice is INVALID_REQUEST.
 //
-// A leader whose high watermark has not reached the beginning of its epoch has no latest offset yet:
-// OFFSET_NOT_AVAILABLE, before version 5 LEADER_NOT_AVAILABLE (Partition.scala, fetchOffsetForTimestamp).
+// A leader whose high watermark has not reached the beginning of its epoch has no latest offset yet,
+// and cannot say that no record has a timestamp: OFFSET_NOT_AVAILABLE, before version 5 LEADER_NOT_AVAILABLE (Partition.scala, fetchOffsetForTimestamp).
 //
 // It runs on the connection's reading goroutine and reads indexes, and for timestamps a stretch of log.
 
@@ -37,6 +38,12 @@ func (s *Server) handle02ListOffsets(r *request) {
 	snap := s.deps.Catalog.Current()
 	resp := kmsg.NewPtrListOffsetsResponse()
 	resp.Topics = make([]kmsg.ListOffsetsResponseTopic, 0, len(req.Topics))
+	names := named[partitionKey]{}
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			names.first(partitionKey{topic: req.Topics[i].Topic, partition: req.Topics[i].Partitions[j].Partition})
+		}
+	}
 	for i := range req.Topics {
 		in := &req.Topics[i]
 		topic, code := findTopic(snap, in.Topic, [16]byte{}, false)
@@ -47,7 +54,10 @@ func (s *Server) handle02ListOffsets(r *request) {
 			p := kmsg.NewListOffsetsResponseTopicPartition()
 			p.Partition, p.Offset, p.Timestamp, p.LeaderEpoch = in.Partitions[j].Partition, -1, -1, -1
 			p.ErrorCode = code
-			if topic != nil {
+			switch {
+			case names[partitionKey{topic: in.Topic, partition: p.Partition}]:
+				p.ErrorCode = codeInvalidRequest
+			case topic != nil:
 				p.ErrorCode = s.listOffset(r.version, req.IsolationLevel == 1, topic, &in.Partitions[j], &p)
 			}
 			out.Partitions = append(out.Partitions, p)
@@ -74,13 +84,17 @@ func (s *Server) listOffset(version int16, committed bool, t *catalog.Topic, in 
 	if committed {
 		limit = v.LastStable
 	}
+	unknown := codeNone // what is said when nothing was found
+	if !caughtUp(v) {
+		unknown = codeOffsetNotAvailable
+		if version < 5 {
+			unknown = codeLeaderNotAvailable
+		}
+	}
 	switch in.Timestamp {
 	case timestampLatest:
-		if !caughtUp(v) {
-			if version < 5 {
-				return codeLeaderNotAvailable
-			}
-			return codeOffsetNotAvailable
+		if unknown != codeNone {
+			return unknown
 		}
 		out.Offset, out.LeaderEpoch = limit, v.LeaderEpoch
 	case timestampEarliest, timestampEarliestLocal:
@@ -91,17 +105,19 @@ func (s *Server) listOffset(version int16, committed bool, t *catalog.Topic, in 
 		if err != nil {
 			return s.codeOf(err)
 		}
-		if ok {
-			out.Offset, out.Timestamp, out.LeaderEpoch = found.Offset, found.Timestamp, found.LeaderEpoch
+		if !ok {
+			return unknown
 		}
+		out.Offset, out.Timestamp, out.LeaderEpoch = found.Offset, found.Timestamp, found.LeaderEpoch
 	default:
 		found, ok, err := v.Log.OffsetForTimestamp(in.Timestamp, limit)
 		if err != nil {
 			return s.codeOf(err)
 		}
-		if ok {
-			out.Offset, out.Timestamp, out.LeaderEpoch = found.Offset, found.Timestamp, found.LeaderEpoch
+		if !ok {
+			return unknown
 		}
+		out.Offset, out.Timestamp, out.LeaderEpoch = found.Offset, found.Timestamp, found.LeaderEpoch
 	}
 	return codeNone
 }

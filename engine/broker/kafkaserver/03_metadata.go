@@ -14,7 +14,7 @@ import (
 // topic may be asked for by id; a null name with a zero id, or before version 12 any null name, is INVALID_REQUEST. An
 // id that nobody has is UNKNOWN_TOPIC_ID with a null name. A topic that is missing is created if the broker's setting
 // and, from version 4 on, the request allow it; this answer then still says UNKNOWN_TOPIC_OR_PARTITION, as Kafka's,
-// and the client asks again. Partitions without a leader are listed with LEADER_NOT_AVAILABLE.
+// and the client asks again. A topic that is named again is answered once, as by Kafka. Partitions without a leader are listed with LEADER_NOT_AVAILABLE.
 //
 // Brokers are given under the address of the listener that the client came in on. The controller is always a live
 // broker. Authorized operations are all operations, there being no authorizer.
@@ -46,7 +46,11 @@ func (s *Server) handle03Metadata(r *request) {
 	}
 	create := s.settings().AutoCreateTopics && (r.version < 4 || req.AllowAutoTopicCreation)
 	resp.Topics = make([]kmsg.MetadataResponseTopic, 0, len(req.Topics))
+	names := named[partitionKey]{}
 	for i := range req.Topics {
+		if !names.first(partitionKey{topic: orEmpty(req.Topics[i].Topic), id: req.Topics[i].TopicID}) {
+			continue
+		}
 		resp.Topics = append(resp.Topics, s.metadataTopic(r.version, snap, &req.Topics[i], create, asked))
 	}
 	r.respond(resp)

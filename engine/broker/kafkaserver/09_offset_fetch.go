@@ -1,6 +1,7 @@
 package kafkaserver
 
 import (
+	"slices"
 	"sync"
 
 	"cairn/engine/broker/catalog"
@@ -15,7 +16,8 @@ import (
 // error: the offset is -1. requireStable (version 7 on, KIP-447) answers UNSTABLE_OFFSET_COMMIT for partitions with
 // offsets of a transaction under way. Version 10 names topics by id; offsets of topics that are no more are left out
 // when all are asked for. Member id and epoch (version 9 on) belong to KIP-848 and are not looked at, as for Kafka's
-// classic groups. Version 1 has no error of its own: it stands at each partition.
+// classic groups. Version 1 has no error of its own: it stands at each partition. Groups and partitions that are named
+// again are answered once.
 
 func (s *Server) handle09OffsetFetch(r *request) {
 	req := r.body.(*kmsg.OffsetFetchRequest)
@@ -27,8 +29,9 @@ func (s *Server) handle09OffsetFetch(r *request) {
 		return
 	}
 	q := &group.FetchOffsets{Target: group.To(req.Group), All: req.Topics == nil && r.version >= 2, RequireStable: req.RequireStable}
+	names := named[partitionKey]{}
 	for _, t := range req.Topics {
-		q.Topics = append(q.Topics, group.TopicPartitions{Topic: t.Topic, Partitions: t.Partitions})
+		q.Topics = appendNamed(q.Topics, names, t.Topic, t.Partitions)
 	}
 	s.deps.Groups.Ask(r.context(), q, func(answer group.Answer) {
 		a := answer.(*group.FetchAnswer)
@@ -73,6 +76,8 @@ func (s *Server) fetchOffsetsOfGroups(r *request, req *kmsg.OffsetFetchRequest) 
 	if r.tooMany("groups", len(req.Groups), groupsPerRequestMax) || r.tooMany("offsets", offsets, offsetsPerRequestMax) {
 		return
 	}
+	names := named[string]{}
+	req.Groups = slices.DeleteFunc(req.Groups, func(g kmsg.OffsetFetchRequestGroup) bool { return !names.first(g.Group) })
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	resp.Groups = make([]kmsg.OffsetFetchResponseGroup, len(req.Groups))
 	g := gather{left: len(req.Groups) + 1, done: func() { r.respondOwned(resp) }}
@@ -98,19 +103,23 @@ func (s *Server) fetchOffsetsOfGroups(r *request, req *kmsg.OffsetFetchRequest) 
 
 // fetchedTopics are the topics to ask the group for, by name, and the answers for ids that nobody has.
 func fetchedTopics(snap *catalog.Snapshot, version int16, in *kmsg.OffsetFetchRequestGroup) (ask []group.TopicPartitions, unknown []kmsg.OffsetFetchResponseGroupTopic) {
+	names := named[partitionKey]{}
 	for _, t := range in.Topics {
 		if version < 10 {
-			ask = append(ask, group.TopicPartitions{Topic: t.Topic, Partitions: t.Partitions})
+			ask = appendNamed(ask, names, t.Topic, t.Partitions)
 			continue
 		}
 		topic, code := findTopic(snap, "", t.TopicID, true)
 		if topic != nil {
-			ask = append(ask, group.TopicPartitions{Topic: topic.Name, Partitions: t.Partitions})
+			ask = appendNamed(ask, names, topic.Name, t.Partitions)
 			continue
 		}
 		u := kmsg.NewOffsetFetchResponseGroupTopic()
 		u.TopicID = t.TopicID
 		for _, p := range t.Partitions {
+			if !names.first(partitionKey{id: t.TopicID, partition: p}) {
+				continue
+			}
 			o := kmsg.NewOffsetFetchResponseGroupTopicPartition()
 			o.Partition, o.Offset, o.LeaderEpoch, o.Metadata, o.ErrorCode = p, -1, -1, new(string), code
 			u.Partitions = append(u.Partitions, o)
@@ -118,6 +127,20 @@ func fetchedTopics(snap *catalog.Snapshot, version int16, in *kmsg.OffsetFetchRe
 		unknown = append(unknown, u)
 	}
 	return ask, unknown
+}
+
+// appendNamed appends the partitions of a topic that were not named before.
+func appendNamed(to []group.TopicPartitions, names named[partitionKey], topic string, partitions []int32) []group.TopicPartitions {
+	t := group.TopicPartitions{Topic: topic}
+	for _, p := range partitions {
+		if names.first(partitionKey{topic: topic, partition: p}) {
+			t.Partitions = append(t.Partitions, p)
+		}
+	}
+	if len(t.Partitions) == 0 && len(partitions) > 0 {
+		return to
+	}
+	return append(to, t)
 }
 
 func offsetFetchTopics(snap *catalog.Snapshot, byID, all bool, topics []group.FetchedTopic) []kmsg.OffsetFetchResponseGroupTopic {
@@ -149,6 +172,13 @@ type gather struct {
 	mu   sync.Mutex // protects left; nothing is called while it is held
 	left int
 	done func()
+}
+
+// more adds an answer to those that are waited for.
+func (g *gather) more() {
+	g.mu.Lock()
+	g.left++
+	g.mu.Unlock()
 }
 
 func (g *gather) one() {

@@ -2,6 +2,7 @@ package kafkaserver
 
 import (
 	"fmt"
+	"slices"
 
 	"cairn/engine/broker/group"
 
@@ -12,13 +13,15 @@ import (
 // DescribeGroups (15), versions 0 to 6: state and members of groups.
 //
 // A group that does not exist is described as Dead; from version 6 on it is GROUP_ID_NOT_FOUND as well. Metadata is
-// shown of Stable groups only. Authorized operations are all operations, there being no authorizer.
+// shown of Stable groups only. A group that is named again is described once. Authorized operations are all operations, there being no authorizer.
 
 func (s *Server) handle15DescribeGroups(r *request) {
 	req := r.body.(*kmsg.DescribeGroupsRequest)
 	if r.tooMany("groups", len(req.Groups), groupsPerRequestMax) {
 		return
 	}
+	names := named[string]{}
+	req.Groups = slices.DeleteFunc(req.Groups, func(id string) bool { return !names.first(id) })
 	resp := kmsg.NewPtrDescribeGroupsResponse()
 	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(req.Groups))
 	authorized := operations(req.IncludeAuthorizedOperations, groupOperations)

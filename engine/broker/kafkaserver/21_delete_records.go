@@ -1,7 +1,7 @@
 package kafkaserver
 
 import (
-	"sync/atomic"
+	"context"
 
 	"cairn/engine/broker/catalog"
 
@@ -13,39 +13,30 @@ import (
 //
 // Internal topics are refused (INVALID_TOPIC_EXCEPTION), and topics whose cleanup.policy has no delete
 // (POLICY_VIOLATION), as in Kafka's ReplicaManager. The request's timeout is not watched: the one box that is asked
-// answers as soon as its disk has.
+// answers as soon as its disk has. A partition that is named twice is INVALID_REQUEST.
 
 func (s *Server) handle21DeleteRecords(r *request) {
 	req := r.body.(*kmsg.DeleteRecordsRequest)
-	snap := s.deps.Catalog.Current()
 	resp := kmsg.NewPtrDeleteRecordsResponse()
 	resp.Topics = make([]kmsg.DeleteRecordsResponseTopic, len(req.Topics))
-	left := new(atomic.Int32)
-	left.Store(1)
-	done := func() {
-		if left.Add(-1) == 0 {
-			r.respondOwned(resp)
-		}
-	}
 	for i := range req.Topics {
-		in, out := &req.Topics[i], &resp.Topics[i]
-		out.Topic = in.Topic
-		t, code := findTopic(snap, in.Topic, [16]byte{}, false)
-		if t != nil {
-			code = deletable(t)
-		}
-		out.Partitions = make([]kmsg.DeleteRecordsResponseTopicPartition, len(in.Partitions))
-		for j := range in.Partitions {
-			p := &out.Partitions[j]
-			p.Partition, p.LowWatermark, p.ErrorCode = in.Partitions[j].Partition, -1, code
-			if code != codeNone {
-				continue
-			}
-			left.Add(1)
-			s.deleteRecords(r, t, in.Partitions[j].Offset, p, done)
+		resp.Topics[i].Topic = req.Topics[i].Topic
+		resp.Topics[i].Partitions = make([]kmsg.DeleteRecordsResponseTopicPartition, len(req.Topics[i].Partitions))
+		for j := range req.Topics[i].Partitions {
+			resp.Topics[i].Partitions[j].Partition = req.Topics[i].Partitions[j].Partition
+			resp.Topics[i].Partitions[j].LowWatermark = -1
 		}
 	}
-	done()
+	s.askLeaders(r, resp, len(req.Topics), func(i int) namedTopic {
+		in, out := req.Topics[i].Partitions, resp.Topics[i].Partitions
+		return namedTopic{
+			name: req.Topics[i].Topic, count: len(in), refuse: deletable,
+			partition: func(j int) (int32, *int16) { return in[j].Partition, &out[j].ErrorCode },
+			ask: func(j int, leader Replica, done func()) {
+				s.deleteRecords(r.context(), leader, in[j].Offset, &out[j], done)
+			},
+		}
+	})
 }
 
 func deletable(t *catalog.Topic) int16 {
@@ -58,19 +49,13 @@ func deletable(t *catalog.Topic) int16 {
 	return codeNone
 }
 
-func (s *Server) deleteRecords(r *request, t *catalog.Topic, offset int64, out *kmsg.DeleteRecordsResponseTopicPartition, done func()) {
-	rep, _, code := s.findLeader(t, out.Partition)
-	if code != codeNone {
-		out.ErrorCode = code
-		done()
-		return
-	}
+func (s *Server) deleteRecords(ctx context.Context, leader Replica, offset int64, out *kmsg.DeleteRecordsResponseTopicPartition, done func()) {
 	if offset < -1 {
 		out.ErrorCode = codeOffsetOutOfRange
 		done()
 		return
 	}
-	rep.DeleteRecords(r.context(), offset, func(logStart int64, err error) {
+	leader.DeleteRecords(ctx, offset, func(logStart int64, err error) {
 		out.ErrorCode = s.codeOf(err)
 		if err == nil {
 			out.LowWatermark = logStart

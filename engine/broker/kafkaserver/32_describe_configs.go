@@ -18,14 +18,23 @@ import (
 // Every setting of a topic is listed, the defaults too: Schema Registry and Connect fail without cleanup.policy. A
 // setting's source is that of its first synonym, synonyms come most specific first, sensitive values are null
 // (ConfigHelper). An empty broker name means the dynamic settings of all brokers, of which only those that are set are
-// listed. Groups, client metrics and loggers have no settings here and are answered with none.
+// listed. A resource that is named again is described once. Groups, client metrics and loggers have no settings here and are answered with none.
+
+type resourceName struct {
+	kind kmsg.ConfigResourceType
+	name string
+}
 
 func (s *Server) handle32DescribeConfigs(r *request) {
 	req := r.body.(*kmsg.DescribeConfigsRequest)
 	snap := s.deps.Configs.Current()
 	resp := kmsg.NewPtrDescribeConfigsResponse()
+	names := named[resourceName]{}
 	for i := range req.Resources {
 		res := &req.Resources[i]
+		if !names.first(resourceName{res.ResourceType, res.ResourceName}) {
+			continue
+		}
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
 		entries, err := describeResource(snap, res)
@@ -61,7 +70,7 @@ func describeResource(snap *catalog.Snapshot, res *kmsg.DescribeConfigsRequestRe
 			return snap.Settings.DescribeBrokerDefault(snap.BrokerCount(), res.ConfigNames), nil
 		}
 		id, err := strconv.ParseInt(res.ResourceName, 10, 32)
-		if err != nil {
+		if err != nil || strconv.FormatInt(id, 10) != res.ResourceName { // 01 would be broker 1 under another name
 			return nil, invalid("Broker id must be an integer, but it is: %s", res.ResourceName)
 		}
 		if snap.Broker(int32(id)) == nil {

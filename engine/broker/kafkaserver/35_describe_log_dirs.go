@@ -12,11 +12,10 @@ import (
 
 func (s *Server) handle35DescribeLogDirs(r *request) {
 	req := r.body.(*kmsg.DescribeLogDirsRequest)
-	var wanted map[string][]int32
-	if req.Topics != nil {
-		wanted = make(map[string][]int32, len(req.Topics))
-		for i := range req.Topics {
-			wanted[req.Topics[i].Topic] = append(wanted[req.Topics[i].Topic], req.Topics[i].Partitions...)
+	wanted := named[partitionKey]{}
+	for i := range req.Topics {
+		for _, p := range req.Topics[i].Partitions {
+			wanted.first(partitionKey{topic: req.Topics[i].Topic, partition: p})
 		}
 	}
 	resp := kmsg.NewPtrDescribeLogDirsResponse()
@@ -34,7 +33,7 @@ func (s *Server) handle35DescribeLogDirs(r *request) {
 }
 
 // logDirTopics groups the replicas of a directory by topic, in the order of names and numbers.
-func logDirTopics(replicas []LogDirReplica, wanted map[string][]int32, all bool) []kmsg.DescribeLogDirsResponseDirTopic {
+func logDirTopics(replicas []LogDirReplica, wanted named[partitionKey], all bool) []kmsg.DescribeLogDirsResponseDirTopic {
 	replicas = slices.Clone(replicas)
 	slices.SortFunc(replicas, func(a, b LogDirReplica) int {
 		if a.Topic != b.Topic {
@@ -47,7 +46,7 @@ func logDirTopics(replicas []LogDirReplica, wanted map[string][]int32, all bool)
 	})
 	var out []kmsg.DescribeLogDirsResponseDirTopic
 	for _, rep := range replicas {
-		if !all && !slices.Contains(wanted[rep.Topic], rep.Partition) {
+		if _, named := wanted[partitionKey{topic: rep.Topic, partition: rep.Partition}]; !all && !named {
 			continue
 		}
 		if n := len(out); n == 0 || out[n-1].Topic != rep.Topic {

@@ -16,12 +16,11 @@ func (s *Server) handle42DeleteGroups(r *request) {
 		return
 	}
 	resp := kmsg.NewPtrDeleteGroupsResponse()
-	named := make(map[string]struct{}, len(req.Groups))
+	names := named[string]{}
 	for _, id := range req.Groups {
-		if _, twice := named[id]; twice {
+		if !names.first(id) {
 			continue
 		}
-		named[id] = struct{}{}
 		g := kmsg.NewDeleteGroupsResponseGroup()
 		g.Group = id
 		resp.Groups = append(resp.Groups, g)

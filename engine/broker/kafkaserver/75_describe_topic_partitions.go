@@ -90,11 +90,12 @@ func (g *topicPage) topic(name string, t *catalog.Topic, from int) bool {
 		return true
 	}
 	out.TopicID, out.IsInternal, out.AuthorizedOperations = t.ID, t.Internal(), topicOperations
+	from = min(from, len(t.Partitions)) // a cursor may say anything
 	end := min(len(t.Partitions), from+g.left)
 	for i := from; i < end; i++ {
 		out.Partitions = append(out.Partitions, describePartition(g.snap, t, i))
 	}
-	g.left -= max(end-from, 0)
+	g.left -= end - from
 	g.resp.Topics = append(g.resp.Topics, out)
 	if end < len(t.Partitions) {
 		g.cursor(name, end)

@@ -103,7 +103,10 @@ func (f *fetchSessions) begin(now time.Duration, req *kmsg.FetchRequest) *fetchS
 	}
 	f.byID[s.id] = s
 	s.place = f.age.PushBack(s)
-	f.update(s, req)
+	if !f.update(s, req) {
+		f.remove(s)
+		return nil
+	}
 	return s
 }
 
@@ -123,7 +126,7 @@ func (f *fetchSessions) next(now time.Duration, req *kmsg.FetchRequest) (*fetchS
 	}
 	f.forget(s, req)
 	if !f.update(s, req) {
-		f.remove(s) // too many partitions: the client begins anew, and gets no session
+		f.remove(s) // too many partitions, or none that could be: the client begins anew, and gets no session
 		return nil, codeFetchSessionIDNotFound
 	}
 	if s.order.Len() == 0 {
@@ -167,10 +170,14 @@ func (f *fetchSessions) forget(s *fetchSession, req *kmsg.FetchRequest) {
 	}
 }
 
-// update notes what the request says of its partitions. It reports false when the cache is full.
+// update notes what the request says of its partitions. It reports false when the cache is full, or a name is too long.
 func (f *fetchSessions) update(s *fetchSession, req *kmsg.FetchRequest) bool {
 	for i := range req.Topics {
 		t := &req.Topics[i]
+		if len(t.Topic) > topicNameMax {
+			return false // no topic's name, and names are not what is counted
+		}
+		name := "" // a copy: the request's is borrowed
 		for j := range t.Partitions {
 			in := &t.Partitions[j]
 			key := partitionKey{t.Topic, t.TopicID, in.Partition}
@@ -179,7 +186,10 @@ func (f *fetchSessions) update(s *fetchSession, req *kmsg.FetchRequest) bool {
 				if f.partitions >= f.partitionsMax {
 					return false
 				}
-				key.topic = strings.Clone(key.topic) // the request's is borrowed
+				if name == "" {
+					name = strings.Clone(t.Topic)
+				}
+				key.topic = name
 				e = s.order.PushBack(&sessionPartition{key: key})
 				s.partitions[key] = e
 				f.partitions++

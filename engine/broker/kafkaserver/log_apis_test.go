@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"cairn/engine/broker/batch"
+	"cairn/engine/broker/replica"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -82,6 +83,42 @@ func TestBehaviour34ListOffsets(t *testing.T) {
 		p := c.listOffsets(7, "t", 0, -1, func(req *kmsg.ListOffsetsRequest) { req.Topics[0].Partitions[0].CurrentLeaderEpoch = epoch })
 		if p.ErrorCode != code {
 			t.Errorf("epoch %d: %+v", epoch, p)
+		}
+	}
+}
+
+// behindReplicas shows leaders whose high watermark is before the beginning of their epoch.
+type behindReplicas struct{ Replicas }
+
+type behindReplica struct{ Replica }
+
+func (b behindReplicas) Lookup(topic string, p int32) (Replica, error) {
+	rep, err := b.Replicas.Lookup(topic, p)
+	return behindReplica{rep}, err
+}
+
+func (b behindReplica) View() *replica.View {
+	v := *b.Replica.View()
+	v.HighWatermark, v.LastStable = -1, -1
+	return &v
+}
+
+// A new leader that has not caught up cannot say what the latest offset is, nor that no record has a timestamp: a
+// consumer that is told "none" would begin at the end.
+func TestBehaviour34NotCaughtUp(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 1)
+	c := r.dial()
+	c.produce("t", 0, "a")
+	r.deps.Replicas = behindReplicas{r.deps.Replicas}
+	for timestamp, code := range map[int64]int16{-1: codeOffsetNotAvailable, -2: 0, -3: codeOffsetNotAvailable, -5: 0, 5: codeOffsetNotAvailable} {
+		if p := c.listOffsets(11, "t", 0, timestamp, nil); p.ErrorCode != code {
+			t.Errorf("%d: %+v", timestamp, p)
+		}
+	}
+	for _, timestamp := range []int64{-1, 5} {
+		if p := c.listOffsets(4, "t", 0, timestamp, nil); p.ErrorCode != codeLeaderNotAvailable {
+			t.Errorf("v4: %d: %+v", timestamp, p)
 		}
 	}
 }
