@@ -218,6 +218,7 @@ func (p *projection) topic(c Change, name string) error {
 	if c.Kind == Deleted {
 		if old != nil {
 			p.topics = p.topics.without(name)
+			p.unified = p.unified.without(unifiedKey(name, name))
 			p.names = p.names.without(string(old.ID[:]))
 			p.partitions -= len(old.Partitions)
 		}
@@ -238,6 +239,9 @@ func (p *projection) topic(c Change, name string) error {
 	p.assign(t, a, c.Version)
 	p.fresh[t] = true
 	p.topics = p.topics.put(name, t)
+	if old == nil && strings.ContainsAny(name, "._") {
+		p.unified = p.unified.put(unifiedKey(name, name), name)
+	}
 	p.names = p.names.put(string(t.ID[:]), name)
 	p.partitions += len(t.Partitions)
 	p.settle(t)

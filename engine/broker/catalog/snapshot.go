@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"iter"
+	"strings"
 
 	"cairn/engine/broker/settings"
 )
@@ -40,6 +41,7 @@ type Snapshot struct {
 	topicConfigs  ordered[map[string]string]
 	brokerConfigs ordered[map[string]string] // znode name → settings
 	deletions     ordered[struct{}]          // topics marked for deletion
+	unified       ordered[string]            // topics with '.' or '_' in their names, by unifiedKey
 	partitions    int
 }
 
@@ -76,6 +78,25 @@ func (s *Snapshot) TopicByID(id UUID) *Topic {
 	}
 	return s.Topic(name)
 }
+
+// Colliding finds another topic whose name differs from name in nothing but '.' and '_': metrics could not tell the two
+// apart (org.apache.kafka.common.internals.Topic). It costs a look-up, because every name that a client makes up is
+// looked up.
+func (s *Snapshot) Colliding(name string) (other string, collides bool) {
+	unified := unifiedKey(name, "")
+	for key, found := range s.unified.all(unified) {
+		if !strings.HasPrefix(key, unified) {
+			break
+		}
+		if found != name {
+			return found, true
+		}
+	}
+	return "", false
+}
+
+// unifiedKey orders topics that collide next to each other.
+func unifiedKey(prefix, name string) string { return strings.ReplaceAll(prefix, ".", "_") + "/" + name }
 
 // Topics yields all topics in the order of their names.
 func (s *Snapshot) Topics() iter.Seq[*Topic] { return s.TopicsFrom("") }

@@ -61,6 +61,7 @@ type pending struct {
 	deadline time.Duration
 	release  func()
 	inFlight bool // ready as soon as the multi under way is applied
+	part     bool // the multi under way has operations of it
 }
 
 // phase is how far this box is with being the controller.
@@ -97,7 +98,7 @@ type owner struct {
 	wall     time.Time
 	retryAt  time.Duration // nothing is planned before; 0 for at once
 	requests []*pending
-	single   bool // after a refusal by the tree: one request a multi, to find out whose it was
+	single   bool // after a refusal by the tree: one request a multi, or elections alone, to find out whose it was
 	inFlight bool
 	indexing bool // a read index is under way
 	unsure   bool // a multi may have been applied: a read index settles it before the next
@@ -105,6 +106,7 @@ type owner struct {
 	facts    facts
 	planned  *catalog.Snapshot // what dirty was derived from
 	dirty    map[string]bool   // topics whose partitions may need a new state
+	electAt  time.Duration     // no elections are planned before: the tree did not take them
 	all      bool              // all of them, from sweep on
 	sweep    string
 	removals map[catalog.UUID]*removal
@@ -182,7 +184,7 @@ func (o *owner) lead(l catalog.Leadership) {
 	o.reign++
 	o.inFlight, o.unsure, o.indexing, o.retryAt = false, false, false, 0
 	for _, p := range o.requests {
-		p.inFlight = false
+		p.inFlight, p.part = false, false
 	}
 	o.facts.epochs = epochs{}
 	o.removals = map[catalog.UUID]*removal{}
@@ -297,25 +299,14 @@ func (o *owner) reignBegins() {
 // multiFailed decides what a failed multi means. Whatever it is, the next plan starts from a newer snapshot.
 func (o *owner) multiFailed(m *message) {
 	o.failures.Inc()
-	waiting := 0
-	for _, p := range o.requests {
-		if p.inFlight {
-			waiting++
-		}
-	}
 	o.retryAt = o.now + retryDelay
 	switch {
 	case o.phase == taking:
 		o.log.Warn("the controller epoch was not taken", "error", m.err, "operation", firstFailed(m.results))
 		o.phase = reading
-	case errors.Is(m.err, catalog.ErrFull) && waiting > 1:
-		o.single, o.retryAt = true, 0 // somebody's growth is refused: find out whose
-	case errors.Is(m.err, catalog.ErrFull) && waiting == 1:
-		o.finish(refuse(kerr.PolicyViolation, "the cluster's tree takes no more: %v", m.err))
-		o.retryAt = 0
 	case errors.Is(m.err, catalog.ErrFull):
-		o.log.Warn("the tree takes no more", "error", m.err)
-		o.retryAt = o.now + fullDelay
+		o.retryAt = 0
+		o.refusedAsFull(m.err)
 	case errors.Is(m.err, catalog.ErrUncertain):
 		o.unsure, o.retryAt = true, 0
 	case errors.Is(m.err, catalog.ErrNotLeader), errors.Is(m.err, catalog.ErrNoQuorum), errors.Is(m.err, catalog.ErrClosed):
@@ -329,6 +320,26 @@ func (o *owner) multiFailed(m *message) {
 	o.release()
 }
 
+// refusedAsFull decides whose growth the tree has refused. As long as it can be that of several, they are tried one by
+// one; a request that is refused alone is failed, whether it was about to be answered or had more to write, because it
+// would fail again. Elections that are refused alone wait: they must not keep requests waiting, deletions above all.
+func (o *owner) refusedAsFull(cause error) {
+	if !o.single {
+		o.single = true
+		return
+	}
+	alone := slices.IndexFunc(o.requests, func(p *pending) bool { return p.part })
+	if alone < 0 {
+		o.log.Warn("the tree takes no more", "error", cause)
+		o.electAt, o.retryAt = o.now+fullDelay, o.now+retryDelay
+		return
+	}
+	p := o.requests[alone]
+	o.requests = slices.Delete(o.requests, alone, alone+1)
+	p.plan.fail(refuse(kerr.PolicyViolation, "the cluster's tree takes no more: %v", cause))
+	p.release()
+}
+
 func firstFailed(results []catalog.OpResult) int {
 	return slices.IndexFunc(results, func(r catalog.OpResult) bool { return r.Err != nil && !errors.Is(r.Err, catalog.ErrRolledBack) })
 }
@@ -336,7 +347,7 @@ func firstFailed(results []catalog.OpResult) int {
 // release gives the requests of the multi under way back to planning.
 func (o *owner) release() {
 	for _, p := range o.requests {
-		p.inFlight = false
+		p.inFlight, p.part = false, false
 	}
 	o.planned, o.all, o.sweep = nil, true, ""
 }
@@ -347,6 +358,7 @@ func (o *owner) finish(err *Error) {
 	for _, p := range o.requests {
 		switch {
 		case !p.inFlight:
+			p.part = false
 			kept = append(kept, p)
 			continue
 		case err != nil:
@@ -358,7 +370,6 @@ func (o *owner) finish(err *Error) {
 	}
 	clear(o.requests[len(kept):])
 	o.requests = kept
-	o.single = o.single && len(kept) > 0
 }
 
 func (o *owner) failAll(err *Error) {
@@ -403,8 +414,10 @@ func (o *owner) wake() time.Duration {
 			due(r.until)
 		}
 	}
-	if o.retryAt > o.now {
-		due(o.retryAt)
+	for _, t := range []time.Duration{o.retryAt, o.electAt} {
+		if t > o.now {
+			due(t)
+		}
 	}
 	return at
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -25,6 +24,12 @@ type alteration struct {
 	req     AlterConfigs
 	done    func([]ResourceResult)
 	results []ResourceResult
+	times   map[resourceKey]int // how often each resource stands in the request
+}
+
+type resourceKey struct {
+	kind ResourceType
+	name string
 }
 
 func (a *alteration) step(w *work, f *facts) outcome {
@@ -34,6 +39,12 @@ func (a *alteration) step(w *work, f *facts) outcome {
 	// A step begins from the first resource again: what an earlier step has planned is either there, and then comes
 	// out as no change, or was lost.
 	a.results = a.results[:0]
+	if a.times == nil {
+		a.times = make(map[resourceKey]int, len(a.req.Resources))
+		for _, r := range a.req.Resources {
+			a.times[resourceKey{r.Type, r.Name}]++
+		}
+	}
 	for _, r := range a.req.Resources {
 		if w.full() {
 			return again
@@ -46,9 +57,7 @@ func (a *alteration) step(w *work, f *facts) outcome {
 // resource plans one resource; the order of the checks and their texts are Kafka's (ConfigAdminManager,
 // ConfigurationControlManager).
 func (a *alteration) resource(w *work, r ResourceChange) *Error {
-	same := func(o ResourceChange) bool { return o.Type == r.Type && o.Name == r.Name }
-	first := slices.IndexFunc(a.req.Resources, same)
-	if slices.ContainsFunc(a.req.Resources[first+1:], same) {
+	if a.times[resourceKey{r.Type, r.Name}] > 1 {
 		return refuse(kerr.InvalidRequest, "Each resource must appear at most once.")
 	}
 	if err := checkChanges(r.Changes); err != nil {
@@ -115,14 +124,22 @@ func (a *alteration) apply(current map[string]string, changes []ConfigChange, to
 			}
 		}
 	}
-	size := 0
-	for name, value := range next {
-		size += len(name) + len(value)
-	}
-	if len(next) > overridesMax || size > overrideBytesMax {
-		return nil, refuse(kerr.PolicyViolation, "%d settings of %d bytes: one resource may have %d of %d bytes", len(next), size, overridesMax, overrideBytesMax)
+	if err := checkSize(next); err != nil {
+		return nil, err
 	}
 	return next, nil
+}
+
+// checkSize bounds what one resource may be given: it is one znode.
+func checkSize(overrides map[string]string) *Error {
+	size := 0
+	for name, value := range overrides {
+		size += len(name) + len(value)
+	}
+	if len(overrides) > overridesMax || size > overrideBytesMax {
+		return refuse(kerr.PolicyViolation, "%d settings of %d bytes: one resource may have %d of %d bytes", len(overrides), size, overridesMax, overrideBytesMax)
+	}
+	return nil
 }
 
 func notAppendable(c ConfigChange, topic bool) *Error {
@@ -161,7 +178,7 @@ func (a *alteration) broker(w *work, r ResourceChange) *Error {
 	own := w.now.Settings
 	if r.Name != "" {
 		id, err := strconv.ParseInt(r.Name, 10, 32)
-		if err != nil {
+		if err != nil || strconv.FormatInt(id, 10) != r.Name { // 01 would be broker 1 once more
 			return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: %s", r.Name)
 		}
 		if id < 0 {

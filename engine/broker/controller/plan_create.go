@@ -74,7 +74,7 @@ func (c *creation) step(w *work, f *facts) outcome {
 // check refuses what needs no catalog: names that stand there twice, too much at a time.
 func (c *creation) check() {
 	c.checked = true
-	total := 0
+	var total int64
 	for _, t := range c.req.Topics {
 		if first, ok := c.topics[t.Name]; ok {
 			first.result = &CreatedTopic{Name: t.Name, Err: refuse(kerr.InvalidRequest, "Duplicate topic name.")}
@@ -82,7 +82,7 @@ func (c *creation) check() {
 		}
 		c.order = append(c.order, t.Name)
 		c.topics[t.Name] = &topicCreation{req: t}
-		total += max(int(t.Partitions), len(t.Assignments), 1)
+		total += max(int64(t.Partitions), int64(len(t.Assignments)), 1)
 	}
 	if _, ok := c.topics[metadataTopic]; ok {
 		c.topics[metadataTopic].result = &CreatedTopic{Name: metadataTopic,
@@ -179,6 +179,9 @@ func newOverrides(s *catalog.Snapshot, configs []ConfigValue) (map[string]string
 	if len(null) > 0 {
 		return nil, refuse(kerr.InvalidConfig, "Null value not supported for topic configs: %s", strings.Join(null, ","))
 	}
+	if err := checkSize(overrides); err != nil {
+		return nil, err
+	}
 	if err := s.Settings.ValidateTopic(overrides); err != nil {
 		return nil, refuse(kerr.InvalidConfig, "%v", err)
 	}
@@ -204,19 +207,8 @@ func checkName(s *catalog.Snapshot, name string) *Error {
 		}
 		return refuse(kerr.TopicAlreadyExists, "Topic '%s' already exists.", name)
 	}
-	collision := strings.IndexAny(name, "._")
-	if collision < 0 {
-		return nil
-	}
-	// Whatever collides is equal up to the first of the two characters, and topics are in the order of their names.
-	unified := strings.ReplaceAll(name, ".", "_")
-	for t := range s.TopicsFrom(name[:collision]) {
-		if !strings.HasPrefix(t.Name, name[:collision]) {
-			break
-		}
-		if strings.ReplaceAll(t.Name, ".", "_") == unified {
-			return refuse(kerr.InvalidTopicException, "Topic '%s' collides with existing topic: %s", name, t.Name)
-		}
+	if other, collides := s.Colliding(name); collides {
+		return refuse(kerr.InvalidTopicException, "Topic '%s' collides with existing topic: %s", name, other)
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package controller
 
 import (
+	"maps"
+	"slices"
+
 	"cairn/engine/broker/catalog"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -109,19 +112,40 @@ type reassigning struct {
 }
 
 func (r *reassigning) step(w *work, f *facts) outcome {
+	if w.full() {
+		return again
+	}
+	// What changes is gathered first: a topic is one znode, whose writing costs as much as it has partitions.
 	r.results = r.results[:0]
+	changed := map[string]map[int32][]int32{}
 	for _, p := range r.req.Partitions {
+		err := checkReassignment(w.now, p)
+		r.results = append(r.results, PartitionResult{TopicPartition: p.TopicPartition, Err: err})
+		if err != nil || slices.Equal(w.now.Topic(p.Topic).Partitions[p.Partition].Replicas, p.Replicas) {
+			continue
+		}
+		if changed[p.Topic] == nil {
+			changed[p.Topic] = map[int32][]int32{}
+		}
+		changed[p.Topic][p.Partition] = p.Replicas
+	}
+	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		if w.full() {
 			return again
 		}
-		r.results = append(r.results, PartitionResult{TopicPartition: p.TopicPartition, Err: reassign(w, p)})
+		a := catalog.AssignmentOf(w.now.Topic(name))
+		for i, replicas := range changed[name] {
+			a.Partitions[i] = replicas
+		}
+		w.do(set(catalog.TopicPath(name), catalog.EncodeTopic(a)))
 	}
 	return ready
 }
 
-// reassign plans one partition; the texts are Kafka's (ReplicationControlManager.alterPartitionReassignment).
-func reassign(w *work, r Reassignment) *Error {
-	t := w.now.Topic(r.Topic)
+// checkReassignment refuses what cannot be done; the texts are Kafka's
+// (ReplicationControlManager.alterPartitionReassignment).
+func checkReassignment(s *catalog.Snapshot, r Reassignment) *Error {
+	t := s.Topic(r.Topic)
 	if t == nil || t.Deleting {
 		return refuse(kerr.UnknownTopicOrPartition, "Unable to find a topic named %s.", r.Topic)
 	}
@@ -132,17 +156,12 @@ func reassign(w *work, r Reassignment) *Error {
 	if r.Replicas == nil {
 		return &Error{Kind: kerr.NoReassignmentInProgress}
 	}
-	if err := checkReplicas(w.now, r.Replicas, 0); err != nil {
+	if err := checkReplicas(s, r.Replicas, 0); err != nil {
 		return err
 	}
 	if !sameMembers(p.Replicas, r.Replicas) {
 		return refuse(kerr.InvalidReplicaAssignment, "Partition %s:%d has replicas %v: this version of cairn does not move replicas to %v.",
 			r.Topic, r.Partition, p.Replicas, r.Replicas)
-	}
-	a := catalog.AssignmentOf(t)
-	a.Partitions[r.Partition] = r.Replicas
-	if next := catalog.EncodeTopic(a); string(next) != string(catalog.EncodeTopic(catalog.AssignmentOf(t))) {
-		w.do(set(catalog.TopicPath(t.Name), next))
 	}
 	return nil
 }

@@ -17,16 +17,16 @@ func (o *owner) plan() bool {
 	w.do(catalog.Op{Kind: catalog.OpCheck, Path: catalog.ControllerEpochPath, Version: o.version})
 	checks := len(w.ops)
 	o.planRemovals(w)
-	answered := false
-	for _, p := range o.requests {
-		if !o.registered(s) || w.full() || (o.single && answered) {
-			break
-		}
-		if p.plan.step(w, &o.facts) == ready {
-			p.inFlight, answered = true, true
-		}
+	if o.single {
+		o.planElections(w) // alone, and first: there may be requests for ever
 	}
-	o.planElections(w)
+	answered := false
+	if !o.single || len(w.ops) == checks {
+		answered = o.planRequests(w)
+	}
+	if !o.single {
+		o.planElections(w)
+	}
 	if len(w.ops) > checks {
 		o.multi(w.ops)
 		return false
@@ -35,6 +35,28 @@ func (o *owner) plan() bool {
 		o.finish(nil) // the catalog shows it already, or nothing was to be changed
 	}
 	return answered && len(o.requests) > 0
+}
+
+// planRequests steps the requests in their order; it reports whether any can be answered.
+func (o *owner) planRequests(w *work) (answered bool) {
+	if !o.registered(w.now) {
+		return false
+	}
+	for _, p := range o.requests {
+		before := len(w.ops)
+		if w.full() {
+			break
+		}
+		if p.plan.step(w, &o.facts) == ready {
+			p.inFlight, answered = true, true
+		}
+		p.part = len(w.ops) > before
+		if o.single && (p.part || answered) {
+			return answered
+		}
+	}
+	o.single = false // all have been tried
+	return answered
 }
 
 // notice derives from the changes of the catalog what must be looked at.
@@ -91,7 +113,7 @@ func (o *owner) registered(s *catalog.Snapshot) bool {
 
 // planElections looks at the partitions that may need a new state, as far as the multi has room.
 func (o *owner) planElections(w *work) {
-	if !o.registered(w.now) {
+	if o.now < o.electAt || !o.registered(w.now) {
 		return // its partitions would lose their leaders only to get them back
 	}
 	if o.all {
@@ -100,10 +122,9 @@ func (o *owner) planElections(w *work) {
 				o.sweep = t.Name
 				return
 			}
+			delete(o.dirty, t.Name)
 		}
-		o.all, o.sweep = false, ""
-		clear(o.dirty)
-		return
+		o.all, o.sweep = false, "" // what changed behind the sweep is still dirty
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.dirty)) {
 		if w.full() || !reconcile(w, &o.facts, name) {
