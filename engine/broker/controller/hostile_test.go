@@ -222,6 +222,8 @@ func TestFullForElections(t *testing.T) {
 	r.run([]string{"register", "0"})
 	r.create([]string{"thin", "p=1", "rf=1"})
 	r.settle()
+	r.clock.Advance(retryDelay)
+	r.settle()
 	if got := r.out.String(); !strings.Contains(got, `create "thin": ok`) {
 		t.Errorf("answered: %q", got)
 	}
