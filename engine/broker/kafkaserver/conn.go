@@ -220,20 +220,33 @@ func (c *conn) waitTurn(a *api, cost int64) error {
 // bulkyBytes is the room that a bulky request waits for before it makes its answer, whose size nobody knows yet.
 const bulkyBytes = 64 << 10
 
+// makeRoom waits for a bulky request's place and, with the place taken, for room again: answers that have been made since
+// it was let in may have used it. By the time that it gives up, those that nobody reads have been dropped, so that what
+// is missing is held by requests which wait themselves.
+func (c *conn) makeRoom(r *request) bool {
+	s := c.server
+	select {
+	case s.bulky <- struct{}{}:
+		r.bulky = true
+	case <-c.ctx.Done():
+		return true // nobody reads the answer
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, s.limits.StallTimeout)
+	defer cancel()
+	if !s.budget.takeMore(bulkyBytes, ctx.Done()) {
+		return c.ctx.Err() != nil
+	}
+	r.cost += bulkyBytes
+	return true
+}
+
 // handle runs the handler and sends what is ready.
 func (c *conn) handle(r *request) {
-	if r.api.bulky {
-		select {
-		case c.server.bulky <- struct{}{}:
-			r.bulky = true
-		case <-c.ctx.Done():
-		}
-		// With its place taken it waits for room again: answers that have been made since it was let in may have used it.
-		if c.server.budget.take(bulkyBytes, c.ctx.Done()) {
-			r.cost += bulkyBytes
-		}
+	if r.api.bulky && !c.makeRoom(r) {
+		r.closeConn("no memory for the answer")
+	} else {
+		r.api.handle(c.server, r)
 	}
-	r.api.handle(c.server, r)
 	c.mu.Lock()
 	r.inline = false
 	c.mu.Unlock()

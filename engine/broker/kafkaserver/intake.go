@@ -103,7 +103,7 @@ func (c *conn) takeDecoded(n int64) bool {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, decodeWait)
 	defer cancel()
-	return c.server.budget.take(n, ctx.Done())
+	return c.server.budget.takeMore(n, ctx.Done())
 }
 
 func decode(a *api, req kmsg.Request, body []byte) error {
