@@ -108,9 +108,9 @@ func (b behindReplica) View() *replica.View {
 func TestBehaviour34NotCaughtUp(t *testing.T) {
 	r := newRig(t)
 	r.topic("t", 1)
+	r.deps.Replicas = behindReplicas{r.deps.Replicas}
 	c := r.dial()
 	c.produce("t", 0, "a")
-	r.deps.Replicas = behindReplicas{r.deps.Replicas}
 	for timestamp, code := range map[int64]int16{-1: codeOffsetNotAvailable, -2: 0, -3: codeOffsetNotAvailable, -5: 0, 5: codeOffsetNotAvailable} {
 		if p := c.listOffsets(11, "t", 0, timestamp, nil); p.ErrorCode != code {
 			t.Errorf("%d: %+v", timestamp, p)
