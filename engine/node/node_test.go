@@ -254,6 +254,18 @@ func TestUncertainStaysUncertain(t *testing.T) {
 	}
 }
 
+// What passes by itself is not reported as a tree that takes no more, and the other way round.
+func TestBusyIsNotFull(t *testing.T) {
+	for from, want := range map[error]error{
+		ensemble.ErrFull: catalog.ErrBusy, ensemble.ErrTreeFull: catalog.ErrFull, ensemble.ErrTooLarge: catalog.ErrFull,
+	} {
+		err := treeError(fmt.Errorf("propose: %w", from))
+		if !errors.Is(err, want) || errors.Is(err, catalog.ErrBusy) == errors.Is(err, catalog.ErrFull) {
+			t.Errorf("%v became %v, want %v", from, err, want)
+		}
+	}
+}
+
 func TestTheDataDirectoryIsDurable(t *testing.T) {
 	fs := vfs.NewMem()
 	if err := makeDirectory(fs, "/srv/cairn/data"); err != nil {

@@ -146,7 +146,7 @@ var treeErrors = []struct{ from, to error }{
 	{ensemble.ErrUncertain, catalog.ErrUncertain},
 	{ensemble.ErrNotLeader, catalog.ErrNotLeader},
 	{ensemble.ErrNoQuorum, catalog.ErrNoQuorum},
-	{ensemble.ErrFull, catalog.ErrFull},
+	{ensemble.ErrFull, catalog.ErrBusy},
 	{ensemble.ErrTreeFull, catalog.ErrFull},
 	{ensemble.ErrTooLarge, catalog.ErrFull},
 	{ensemble.ErrClosed, catalog.ErrClosed},

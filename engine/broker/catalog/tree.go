@@ -12,9 +12,11 @@ var (
 	ErrNotEmpty   = errors.New("znode has children")
 	// ErrRolledBack marks the operations of a failed Multi that would have succeeded.
 	ErrRolledBack = errors.New("rolled back with its multi")
-	// ErrNotLeader, ErrNoQuorum, ErrFull and ErrClosed mean that nothing was applied.
+	// ErrNotLeader, ErrNoQuorum, ErrBusy, ErrFull and ErrClosed mean that nothing was applied. ErrBusy passes by itself,
+	// ErrFull does not.
 	ErrNotLeader = errors.New("this box is not the leader")
 	ErrNoQuorum  = errors.New("no quorum")
+	ErrBusy      = errors.New("too much is under way")
 	ErrFull      = errors.New("the tree takes no more")
 	ErrClosed    = errors.New("closed")
 	// ErrUncertain means that the write may or may not have been applied; a read index settles it.

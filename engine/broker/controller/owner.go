@@ -309,7 +309,8 @@ func (o *owner) multiFailed(m *message) {
 		o.refusedAsFull(m.err)
 	case errors.Is(m.err, catalog.ErrUncertain):
 		o.unsure, o.retryAt = true, 0
-	case errors.Is(m.err, catalog.ErrNotLeader), errors.Is(m.err, catalog.ErrNoQuorum), errors.Is(m.err, catalog.ErrClosed):
+	case errors.Is(m.err, catalog.ErrNotLeader), errors.Is(m.err, catalog.ErrNoQuorum), errors.Is(m.err, catalog.ErrBusy),
+		errors.Is(m.err, catalog.ErrClosed):
 		// leadership says what follows, or it passes
 	case len(m.results) > 0 && errors.Is(m.results[0].Err, catalog.ErrBadVersion):
 		o.log.Warn("another controller has taken the epoch", "epoch", o.epoch)

@@ -55,6 +55,7 @@ var errorCodes = []struct {
 
 	{catalog.ErrNotLeader, codeNotController},
 	{catalog.ErrNoQuorum, codeRequestTimedOut},
+	{catalog.ErrBusy, codeRequestTimedOut},
 	{catalog.ErrUncertain, codeRequestTimedOut},
 	{catalog.ErrFull, codePolicyViolation},
 	{catalog.ErrClosed, codeBrokerNotAvailable},
