@@ -119,7 +119,7 @@ func (x *txn) delete(op *jute.Op) jute.Code {
 	if err := x.checkSession(); err != jute.OK {
 		return err
 	}
-	parentPath, name, ok := jute.SplitPath(op.Path)
+	parentPath, _, ok := jute.SplitPath(op.Path)
 	if !ok || strings.IndexByte(op.Path, 0) >= 0 || isSpecial(op.Path) {
 		return jute.BadArguments
 	}
@@ -133,7 +133,9 @@ func (x *txn) delete(op *jute.Op) jute.Code {
 	if !x.permits(parent, jute.PermDelete) {
 		return jute.NoAuth
 	}
-	id := t.index.find(t, parent, name)
+	// By the whole path, which a delete does not validate: the parent of "//x" is the root, "/x" another node, and what
+	// was asked above of special and protected paths was asked of "//x".
+	id := t.find(op.Path)
 	if id == 0 {
 		return jute.NoNode
 	}

@@ -373,3 +373,22 @@ func TestDigestSeesEverything(t *testing.T) {
 		seen[tree.Digest()] = name
 	}
 }
+
+// Semantic 8: nodes are found by whole paths. The parent of "//x" is "/", an alias of the root, but no node has the path
+// "//x": a delete of it finds none, whatever the root's children are called.
+func TestDeleteOfAnAliasedPath(t *testing.T) {
+	tree, as := open()
+	create(tree, as, "/x")
+	for _, path := range []string{"//x", "//zookeeper", "//"} {
+		as.Ops = []jute.Op{{Type: jute.OpDelete, Path: path, Version: -1}}
+		if o := tree.Apply(as); o.Err != jute.NoNode {
+			t.Errorf("delete %s: %v, want %v", path, o.Err, jute.NoNode)
+		}
+	}
+	if tree.find("/x") == 0 {
+		t.Error("/x is gone")
+	}
+	if err := checkTree(tree); err != nil {
+		t.Fatal(err)
+	}
+}
