@@ -83,9 +83,9 @@ func (o *owner) applyEntry(data []byte) error {
 	if o.e.tree.Rules() > znode.RulesVersion {
 		return fmt.Errorf("the tree's rules are version %d, this build knows %d", o.e.tree.Rules(), znode.RulesVersion)
 	}
-	var p *proposal
-	if from.box == o.e.cfg.Box && from.incarnation == o.incarnation {
-		p = o.settle(from.request)
+	p := o.settle(from)
+	if from.box != o.e.cfg.Box {
+		p = nil // whoever waits for it waits there
 	}
 	outcome := o.e.tree.Apply(entry)
 	for i := range outcome.Changes {
@@ -112,6 +112,10 @@ func (o *owner) sessionsChanged(entry *znode.Entry, outcome *znode.Outcome, p *p
 		o.opened(outcome.Session)
 	case znode.KindMoveSession:
 		o.opened(entry.Session)
+		if a := o.e.attached[entry.Session]; a != nil && entry.Box != o.e.cfg.Box && outcome.Err == jute.OK {
+			delete(o.e.attached, entry.Session)
+			o.e.dismiss(a, entry.Session)
+		}
 	}
 	for _, id := range outcome.Closed {
 		o.keep.Closed(id)

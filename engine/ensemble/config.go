@@ -57,6 +57,9 @@ type Config struct {
 	// HeartbeatInterval is raft's tick between boxes; an election takes ten of them. Default 100 ms. A box that is alone
 	// does not tick.
 	HeartbeatInterval time.Duration
+	// LeaderlessMax is how long this box goes on serving reads, and parks writes, while no leader is known. Beyond it the
+	// clients are sent away, to look for a box that knows more. Default twice the longest election.
+	LeaderlessMax time.Duration
 	// ReapInterval is how often containers and TTL nodes are looked at; default 60 s (znode.container.checkIntervalMs).
 	ReapInterval time.Duration
 	// ReapPerMinuteMax bounds what one look deletes; default 10000 (znode.container.maxPerMinute).
@@ -82,13 +85,15 @@ type Deps struct {
 	Transport Transport
 }
 
-// Transport carries raft messages to other boxes. Messages may be lost, doubled and reordered; they are not waited for.
+// Transport carries messages to other boxes. They may be lost, doubled and reordered, and are not waited for; but those of
+// a process that has ended must not arrive after those of its successor on the same box.
 type Transport interface {
 	// Send hands a message over; it never blocks and takes the bytes over. Urgent messages (heartbeats, votes) must not
 	// queue behind others. What cannot be sent is reported by Ensemble.Unreachable.
 	Send(to uint64, message []byte, urgent bool)
-	// SendSnapshot asks for the snapshot taken at index to be brought to a box whose log has fallen behind; the message
-	// goes with it. The outcome is reported by Ensemble.SnapshotSent.
+	// SendSnapshot asks for the snapshot taken at index (Ensemble.OpenSnapshot) to be brought to a box whose log has fallen
+	// behind, to its ReceiveSnapshot; the message goes with it. It never blocks. The outcome is reported by
+	// Ensemble.SnapshotSent, always.
 	SendSnapshot(to uint64, index uint64, message []byte)
 }
 
@@ -121,6 +126,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.HeartbeatInterval <= 0 {
 		c.HeartbeatInterval = 100 * time.Millisecond
+	}
+	if c.LeaderlessMax <= 0 {
+		c.LeaderlessMax = 4 * electionTicks * c.HeartbeatInterval
 	}
 	if c.ReapInterval <= 0 {
 		c.ReapInterval = time.Minute

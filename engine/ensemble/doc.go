@@ -7,6 +7,11 @@
 // told, and the completion is called, in this order, so that no reply can show a state whose event is not queued before
 // it. Reads happen in View, under the read lock, which covers look-up, registration of a watch and queueing of the reply.
 //
+// A box that does not lead hands its writes to the leader in a stream whose order is kept (forward.go); each is completed
+// where it came from, when that box applies it. While there is no leader for the length of an election, writes wait and
+// reads go on; after that the clients are sent away. A box that lags beyond the log in memory is brought a snapshot's
+// file and goes on from it (install.go).
+//
 // Here live also what belongs to this box and not to the tree: which connection holds a session, watches, subscribers,
 // read indexes that wait, snapshots that are being written. Session expiry and reaping are decided by package keeper on
 // the leader and proposed like any other write.

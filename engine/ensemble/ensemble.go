@@ -28,11 +28,12 @@ type Ensemble struct {
 	// appliedIndex is that of the last entry in tree.
 	appliedIndex uint64
 
-	status  atomic.Pointer[Status]
-	serving atomic.Bool
-	failure atomic.Pointer[error]
-	ended   atomic.Bool
-	metrics *meters
+	status    atomic.Pointer[Status]
+	serving   atomic.Bool
+	failure   atomic.Pointer[error]
+	ended     atomic.Bool
+	receiving atomic.Bool // a snapshot of the leader's
+	metrics   *meters
 }
 
 // Write is one write of a client or of the box itself. Kind, Ops, Session, Auth and what else the kind asks for are the
@@ -191,16 +192,16 @@ func (e *Ensemble) Leadership(f func(Leadership)) {
 
 // Receive takes a message that another box's Transport has sent. The bytes are taken over. A message that does not
 // decode is an error; one that does not fit now is dropped, as a network may.
-func (e *Ensemble) Receive(b []byte) error { return e.receive(b) }
+func (e *Ensemble) Receive(from uint64, b []byte) error { return e.receive(from, b) }
 
 // Unreachable says that the last message to a box could not be sent.
 func (e *Ensemble) Unreachable(box uint64) {
-	_ = e.send(message{kind: msgUnreachable, session: int64(box)})
+	_ = e.send(message{kind: msgUnreachable, box: box})
 }
 
 // SnapshotSent says how a SendSnapshot ended.
 func (e *Ensemble) SnapshotSent(box uint64, ok bool) {
-	_ = e.send(message{kind: msgSnapshotSent, session: int64(box), ok: ok})
+	_ = e.send(message{kind: msgSnapshotSent, box: box, ok: ok})
 }
 
 // Serving tells whether View and Propose may succeed.

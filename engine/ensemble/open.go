@@ -82,7 +82,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered) (*owner, error)
 	}
 	o := &owner{
 		e: e, keep: keep, log: log, disk: disk, applied: r.Snapshot.Index, conf: r.ConfState, term: r.HardState.Term,
-		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[uint64]*proposal),
+		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[origin]*proposal),
 	}
 	o.snap.last.Index = r.Snapshot.Index
 	e.appliedIndex = o.applied

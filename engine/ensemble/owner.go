@@ -24,8 +24,10 @@ const (
 	msgLeadership
 	msgRegister
 	msgReceive
+	msgPeer
 	msgUnreachable
 	msgSnapshotSent
+	msgSnapshotCame
 	msgFlushed
 	msgSnapshotWritten
 	msgDeadlines
@@ -48,9 +50,12 @@ type message struct {
 	register   *registering
 	deadlines  func([]time.Time, [][]int64)
 	raft       *pb.Message
+	peer       peerFrame
+	box        uint64 // another one
 	ok         bool
 	err        error
 	snapshot   *writtenSnapshot
+	incoming   *incomingSnapshot
 }
 
 // owner is what only the ensemble's goroutine touches. The tree and the attachments it changes under Ensemble.mu.
@@ -75,7 +80,8 @@ type owner struct {
 	incarnation  uint64 // tells this process's request ids from those of its predecessors in the log
 	nextRequest  uint64
 	gathered     []*pb.Entry
-	pending      map[uint64]*proposal
+	pending      map[origin]*proposal
+	parked       []*proposal // wait for a leader, in order of arrival
 	pendingBytes int64
 	pendingRoom  int64 // what the proposals in flight may grow the tree by
 	stampMs      int64
@@ -85,6 +91,13 @@ type owner struct {
 	inFlight  []*pb.Message
 	unflushed []*pb.Message
 	unsynced  bool // something was appended since the flush under way was asked for
+
+	// Other boxes: the writes handed to the leader, what the others hand to this one, and what they are told of sessions.
+	up          uplink
+	streams     map[uint64]*inbound
+	nextTouch   time.Duration
+	leaderless  time.Duration // since when no leader is known; 0 while one is
+	leaderHeard time.Duration // when the leader was last heard
 
 	keep     *keeper.Keeper
 	nextKeep time.Duration // when the keeper is to be asked again
@@ -96,11 +109,12 @@ type owner struct {
 	boxLife   uint64 // the incarnation that this process registers under; 0 before the first
 	secretRun bool   // a secret is being proposed
 
-	snap   snapshotState
-	again  bool  // something changed that tend must look at in this step
-	begun  bool  // Open has returned from making the mailbox
-	doomed error // what was found while the lock was held
-	over   bool
+	incoming *incomingSnapshot // what raft was told of in this step
+	snap     snapshotState
+	again    bool  // something changed that tend must look at in this step
+	begun    bool  // Open has returned from making the mailbox
+	doomed   error // what was found while the lock was held
+	over     bool
 }
 
 // Step is the ensemble's: take what arrived, let time pass, then do everything that raft has ready.
@@ -131,6 +145,7 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 		o.hand()
 		o.drain()
 	}
+	o.incoming = nil // raft did not want it: this box is not so far behind any more
 	o.publish()
 	return o.wake()
 }
@@ -150,15 +165,25 @@ func (o *owner) take(m *message) {
 	case msgRegister:
 		o.register(m.register)
 	case msgReceive:
+		o.heard(m.box)
 		_ = o.node.Step(m.raft) // what raft does not want (an unknown sender, an old term) it drops
+	case msgPeer:
+		o.heard(m.box)
+		o.takePeer(m.box, m.peer)
 	case msgUnreachable:
-		o.node.ReportUnreachable(uint64(m.session))
+		o.node.ReportUnreachable(m.box)
+		o.unreachable(m.box)
+	case msgSnapshotCame:
+		o.heard(m.box)
+		o.incoming = m.incoming
+		_ = o.node.Step(m.raft)
 	case msgSnapshotSent:
+		delete(o.disk.sending, m.box)
 		status := raft.SnapshotFinish
 		if !m.ok {
 			status = raft.SnapshotFailure
 		}
-		o.node.ReportSnapshot(uint64(m.session), status)
+		o.node.ReportSnapshot(m.box, status)
 	case msgFlushed:
 		o.flushed(m.err)
 	case msgSnapshotWritten:
@@ -198,6 +223,8 @@ func (o *owner) tick() {
 		o.nextTick = 0
 		return
 	}
+	o.awaitLeader()
+	o.up.expire(o)
 	for n := 0; o.now.Mono >= o.nextTick; n++ {
 		if n < electionTicks { // a box that was stopped for an hour does not owe raft an hour of ticks
 			o.node.Tick()
@@ -232,6 +259,7 @@ func (o *owner) drain() {
 		if rd.SoftState != nil {
 			o.changeRole(rd.SoftState)
 		}
+		o.up.follow(o)
 		for _, state := range rd.ReadStates {
 			o.reads.confirmed(state.RequestCtx, state.Index)
 		}
@@ -265,8 +293,10 @@ func (o *owner) respond(responses []*pb.Message) {
 // append queues what raft wants to be durable.
 func (o *owner) append(m *pb.Message) {
 	if m.GetSnapshot() != nil {
-		o.fail(errors.New("a snapshot arrived from another box, and this version installs none"))
-		return
+		if err := o.install(m); err != nil {
+			o.fail(err)
+			return
+		}
 	}
 	batch := raftlog.Batch{Entries: make([]raftlog.Entry, len(m.GetEntries()))}
 	for i, e := range m.GetEntries() {
@@ -322,13 +352,30 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	o.e.deps.Observer.Log.Info("raft role", "role", s.RaftState.String(), "leader", s.Lead)
 	if led && !leads {
 		o.ready = false
+		o.dropParkedForwards()
 		o.keep.Follow()
 		o.failPending(ErrUncertain)
 	}
-	if s.Lead == raft.None {
-		o.stopServing(ErrNoQuorum)
+	switch {
+	case s.Lead != raft.None:
+		o.leaderless = 0
+	case o.leaderless == 0:
+		o.leaderless = o.now.Mono
 	}
+	if leads {
+		o.streams = nil // what was handed to this box before it led was refused
+	}
+	o.again = true // what is parked may go on
 	o.tellRole()
+}
+
+// awaitLeader closes the doors of a box that has known no leader for so long that the others may have gone on without it.
+// An election is shorter: its clients stay.
+func (o *owner) awaitLeader() {
+	if o.leaderless != 0 && o.now.Mono-o.leaderless >= o.e.cfg.LeaderlessMax {
+		o.stopServing(ErrNoQuorum)
+		o.unpark()
+	}
 }
 
 func (o *owner) leadership() Leadership {
@@ -350,7 +397,7 @@ func (o *owner) tellRole() {
 // Every session's timer starts anew, in full (ZooKeeper's LeaderSessionTracker does the same).
 func (o *owner) becomeReady() {
 	o.ready, o.again = true, true
-	o.keep.Lead(o.now, o.e.tree.Sessions(), 0)
+	o.keep.Lead(o.now, o.e.tree.Sessions(), o.silence())
 	o.nextKeep = o.now.Mono
 	o.tellRole()
 }
@@ -391,6 +438,11 @@ func (o *owner) end(reason error) {
 	o.ready, o.role, o.lead = false, raft.StateFollower, raft.None
 	o.keep.Follow()
 	o.failPending(errors.Join(ErrUncertain, reason))
+	o.dropParkedForwards()
+	for _, p := range o.parked {
+		p.done(znode.Outcome{}, reason)
+	}
+	o.parked = nil
 	o.reads.fail(reason)
 	for _, r := range o.waiting {
 		r.done(Registered{}, reason)

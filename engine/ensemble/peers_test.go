@@ -9,15 +9,25 @@ import (
 
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/znode"
+	"cairn/engine/limits"
 	"cairn/platform/mailbox"
 )
 
-// network delivers messages between boxes under one scheduler, and loses some.
+// network delivers messages between boxes under one scheduler, in the order of each pair, and loses some.
 type network struct {
-	s     *mailbox.Scheduler
-	boxes map[uint64]*box
-	loss  int             // of a hundred
-	cut   map[uint64]bool // boxes that are not reached
+	s      *mailbox.Scheduler
+	boxes  map[uint64]*box
+	voters []uint64
+	limits limits.ZooKeeper
+	loss   int             // of a hundred
+	cut    map[uint64]bool // boxes that are not reached
+	lines  map[[2]uint64][][]byte
+	// snapshots counts those that were brought to a box.
+	snapshots int
+}
+
+func newNetwork(s *mailbox.Scheduler, voters ...uint64) *network {
+	return &network{s: s, boxes: map[uint64]*box{}, voters: voters, cut: map[uint64]bool{}, lines: map[[2]uint64][][]byte{}}
 }
 
 // port is one box's Transport.
@@ -31,23 +41,55 @@ func (p port) Send(to uint64, message []byte, _ bool) {
 	if n.cut[p.from] || n.cut[to] || n.s.Rand().IntN(100) < n.loss {
 		return
 	}
+	line := [2]uint64{p.from, to}
+	n.lines[line] = append(n.lines[line], message)
 	n.s.Spawn("message", func() {}, func() {
+		message := n.lines[line][0]
+		n.lines[line] = n.lines[line][1:]
 		if b := n.boxes[to]; b != nil && !n.cut[to] {
-			if err := b.Receive(message); err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrClosed) {
+			if err := b.Receive(p.from, message); err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrClosed) {
 				b.t.Errorf("box %d: %v", to, err)
 			}
 		}
 	})
 }
 
-func (p port) SendSnapshot(uint64, uint64, []byte) {}
+func (p port) SendSnapshot(to uint64, index uint64, message []byte) {
+	n := p.net
+	n.s.Spawn("snapshot", func() {}, func() {
+		from, b := n.boxes[p.from], n.boxes[to]
+		ok := false
+		if !n.cut[p.from] && !n.cut[to] && b != nil {
+			ok = from.carry(b, index, message)
+		}
+		if ok {
+			n.snapshots++
+		}
+		from.SnapshotSent(to, ok)
+	})
+}
 
-// The layout carries several voters, though membership, snapshots to others and forwarding are still to come: three
-// boxes elect a leader, replicate, lose it, elect another and agree; what was acknowledged stays.
+// carry brings a snapshot's file to another box.
+func (b *box) carry(to *box, index uint64, message []byte) bool {
+	src, err := b.OpenSnapshot(index)
+	if err != nil {
+		b.t.Error(err)
+		return false
+	}
+	defer src.Close()
+	if err := to.ReceiveSnapshot(b.cfg.Box, message, src.Size, src); err != nil {
+		b.t.Error(err)
+		return false
+	}
+	return true
+}
+
+// Three boxes elect a leader, replicate, lose it, elect another and agree; what was acknowledged stays.
 func TestThreeVotersAgree(t *testing.T) {
 	cryptotest.SetGlobalRandom(t, 7)
 	s := scheduler(21)
-	net := &network{s: s, boxes: map[uint64]*box{}, loss: 3, cut: map[uint64]bool{}}
+	net := newNetwork(s, 1, 2, 3)
+	net.loss = 3
 	for id := uint64(1); id <= 3; id++ {
 		net.boxes[id] = net.open(t, id, tempDir(t))
 	}
@@ -102,7 +144,7 @@ func TestThreeVotersAgree(t *testing.T) {
 }
 
 func (n *network) open(t *testing.T, id uint64, dir string) *box {
-	cfg := Config{Dir: dir, Box: id, Voters: []uint64{1, 2, 3}}
+	cfg := Config{Dir: dir, Box: id, Voters: n.voters, Limits: n.limits}
 	return openTransport(t, n.s, seeded(id), cfg, port{n, id})
 }
 

@@ -1,25 +1,32 @@
 package ensemble
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
+	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"cairn/engine/ensemble/znode"
 )
 
-// proposal is one write from its arrival to its completion.
+// proposal is one write from its arrival to its completion. On the leader there are also those of other boxes, which have
+// no completion here.
 type proposal struct {
 	write Write
+	from  origin
 	done  func(znode.Outcome, error)
 	// grant and out are set for a session that is being created: out holds it from the moment at which it exists.
 	grant func(Grant, error)
 	out   Outbox
 	bytes int64
 	room  int64
+	// sent is when it was handed to the leader; 0 for what this box proposes itself.
+	sent time.Duration
 }
 
 // originBytes precede the entry in the raft log: a version byte, the box, its process's incarnation, the request id.
@@ -51,53 +58,137 @@ func decodeProposal(b []byte) (origin, *znode.Entry, error) {
 	return o, e, nil
 }
 
-// propose checks, stamps and gathers one write. All that is gathered in a step becomes one append.
+// propose takes a write of this box: it is proposed here when this box leads, handed to the leader when another does, and
+// parked while there is none to hand it to and one may come soon.
 func (o *owner) propose(p *proposal) {
 	if err := o.admit(p); err != nil {
 		p.done(znode.Outcome{}, err)
 		return
 	}
-	o.stamp(&p.write.Entry)
-	from := origin{o.e.cfg.Box, o.incarnation, o.nextRequest}
-	data := p.write.Entry.Marshal(from.append(make([]byte, 0, originBytes+entryRoom(&p.write.Entry))))
-	if len(data) > o.e.cfg.Limits.ProposalBytesMax {
-		p.done(znode.Outcome{}, fmt.Errorf("a write of %d bytes: %w", len(data), ErrTooLarge))
-		return
-	}
-	// An entry that is in the log must be applied, by this process and by every one that replays it.
-	if err := new(znode.Entry).Unmarshal(data[originBytes:]); err != nil {
-		p.done(znode.Outcome{}, fmt.Errorf("a write that could not be applied: %w: %w", ErrTooLarge, err))
-		return
-	}
-	p.bytes = int64(len(data))
-	if o.pendingBytes+p.bytes > o.e.cfg.Limits.ProposalsBytesMax {
-		p.done(znode.Outcome{}, fmt.Errorf("%d bytes of proposals in flight: %w", o.pendingBytes, ErrFull))
-		return
-	}
+	p.from = origin{o.e.cfg.Box, o.incarnation, o.nextRequest}
 	o.nextRequest++
-	o.pending[from.request] = p
-	o.pendingBytes += p.bytes
-	o.pendingRoom += p.room
+	switch o.course() {
+	case courseLead:
+		if err := o.offer(p); err != nil {
+			p.done(znode.Outcome{}, err)
+		}
+	case courseForward:
+		if err := o.forward(p); err != nil {
+			p.done(znode.Outcome{}, err)
+		}
+	case coursePark:
+		p.bytes = int64(entryRoom(&p.write.Entry))
+		o.pendingBytes += p.bytes
+		o.parked = append(o.parked, p)
+	default:
+		p.done(znode.Outcome{}, ErrNoQuorum)
+	}
+}
+
+// course is what becomes of a write now.
+type course uint8
+
+const (
+	courseNone    course = iota // there is no leader, and this box does not wait for one
+	courseLead                  // this box leads and knows all that was committed before
+	courseForward               // another box leads
+	coursePark                  // a leader is expected
+)
+
+func (o *owner) course() course {
+	switch {
+	case o.ready:
+		return courseLead
+	case o.lead != raft.None && o.lead != o.e.cfg.Box:
+		return courseForward
+	case o.role == raft.StateLeader || o.e.serving.Load():
+		return coursePark // an election: nothing is lost yet, and the clients are still here
+	}
+	return courseNone
+}
+
+// unpark goes on with what waited for a leader, in its order, or refuses it when the wait is over.
+func (o *owner) unpark() {
+	if len(o.parked) == 0 || o.course() == coursePark {
+		return
+	}
+	parked := o.parked
+	o.parked = nil
+	for _, p := range parked {
+		o.pendingBytes -= p.bytes
+		if p.from.box == o.e.cfg.Box {
+			o.propose(p)
+		} else if err := o.offer(p); err != nil {
+			o.refuseForward(p.from, err)
+		}
+	}
+}
+
+// dropParkedForwards forgets what others handed to this box before it could propose it, and now cannot.
+func (o *owner) dropParkedForwards() {
+	o.parked = slices.DeleteFunc(o.parked, func(p *proposal) bool {
+		if p.from.box == o.e.cfg.Box {
+			return false
+		}
+		o.pendingBytes -= p.bytes
+		return true
+	})
+}
+
+// admit says why this box takes no write now. The connection that asks must hold the session.
+func (o *owner) admit(p *proposal) error {
+	if n := len(o.pending) + len(o.parked); n >= o.e.cfg.Limits.ProposalsMax {
+		return fmt.Errorf("%d proposals in flight: %w", n, ErrFull)
+	}
+	if room := int64(entryRoom(&p.write.Entry)); o.pendingBytes+room > o.e.cfg.Limits.ProposalsBytesMax {
+		return fmt.Errorf("%d bytes of proposals in flight: %w", o.pendingBytes, ErrFull)
+	}
+	return o.holds(p.write.Entry.Session, p.write.From)
+}
+
+// offer checks, stamps and gathers one write, of this box or another. All that is gathered in a step becomes one append.
+func (o *owner) offer(p *proposal) error {
+	if err := o.afford(p); err != nil {
+		return err
+	}
+	o.stamp(p)
+	data, err := o.encode(p, p.from.append(make([]byte, 0, originBytes+entryRoom(&p.write.Entry))))
+	if err != nil {
+		return err
+	}
+	o.keepPending(p, len(data))
 	o.gathered = append(o.gathered, &pb.Entry{Data: data})
 	o.e.metrics.proposals.Inc()
 	o.e.metrics.proposalSize(len(data))
+	return nil
 }
 
-// admit says why a write is not proposed.
-func (o *owner) admit(p *proposal) error {
-	if !o.ready {
-		if o.lead == 0 || o.lead == o.e.cfg.Box {
-			return ErrNoQuorum
-		}
-		return ErrNotLeader
+// encode appends the write to its head. An entry that is in the log must be applied, by this process and by every one that
+// replays it: what could not be read again is refused here.
+func (o *owner) encode(p *proposal, head []byte) ([]byte, error) {
+	data := p.write.Entry.Marshal(head)
+	if len(data) > o.e.cfg.Limits.ProposalBytesMax {
+		return nil, fmt.Errorf("a write of %d bytes: %w", len(data), ErrTooLarge)
 	}
+	if err := new(znode.Entry).Unmarshal(data[len(head):]); err != nil {
+		return nil, fmt.Errorf("a write that could not be applied: %w: %w", ErrTooLarge, err)
+	}
+	return data, nil
+}
+
+func (o *owner) keepPending(p *proposal, bytes int) {
+	p.bytes = int64(bytes)
+	o.pending[p.from] = p
+	o.pendingBytes += p.bytes
+	o.pendingRoom += p.room
+}
+
+// afford says why the leader does not propose a write.
+func (o *owner) afford(p *proposal) error {
 	if len(o.pending) >= o.e.cfg.Limits.ProposalsMax {
 		return fmt.Errorf("%d proposals in flight: %w", len(o.pending), ErrFull)
 	}
 	entry := &p.write.Entry
-	if err := o.holds(entry.Session, p.write.From); err != nil {
-		return err
-	}
 	if entry.Kind == znode.KindCreateSession {
 		if n := o.e.tree.SessionCount() + len(o.pending); n >= o.e.cfg.Limits.SessionsMax {
 			return fmt.Errorf("%d sessions: %w", n, ErrFull)
@@ -134,12 +225,13 @@ func (o *owner) holds(session int64, from Outbox) error {
 }
 
 // stamp writes the leader's part into the entry. The leader's time never goes back, whatever its clock does.
-func (o *owner) stamp(e *znode.Entry) {
+func (o *owner) stamp(p *proposal) {
+	e := &p.write.Entry
 	o.stampMs = max(o.stampMs, o.e.tree.TimeMs(), o.now.UnixMilli())
 	e.TimeMs = o.stampMs
 	e.Rules = o.e.tree.Rules()
 	if e.Kind != znode.KindExpireSession && e.Kind != znode.KindExpireBox {
-		e.Box = o.e.cfg.Box
+		e.Box = p.from.box
 	}
 	e.Flags |= o.e.cfg.Flags
 }
@@ -164,34 +256,47 @@ func (o *owner) hand() {
 		return
 	}
 	for _, entry := range entries {
-		request := binary.BigEndian.Uint64(entry.GetData()[17:])
-		if p := o.settle(request); p != nil {
-			p.done(znode.Outcome{}, ErrNotLeader)
+		from, _, err := decodeProposal(entry.GetData())
+		if p := o.settle(from); err == nil && p != nil {
+			o.decline(p, ErrNotLeader)
 		}
 	}
 }
 
+// decline tells whoever asked for a write that it was not proposed.
+func (o *owner) decline(p *proposal, err error) {
+	if p.from.box == o.e.cfg.Box {
+		p.done(znode.Outcome{}, err)
+		return
+	}
+	o.refuseForward(p.from, err)
+}
+
 // settle takes a proposal out of what is in flight.
-func (o *owner) settle(request uint64) *proposal {
-	p := o.pending[request]
+func (o *owner) settle(from origin) *proposal {
+	p := o.pending[from]
 	if p == nil {
 		return nil
 	}
-	delete(o.pending, request)
+	delete(o.pending, from)
 	o.pendingBytes -= p.bytes
 	o.pendingRoom -= p.room
 	return p
 }
 
-// failPending answers everything in flight, in the order of arrival.
+// failPending answers everything of this box that is in flight, in the order of arrival. The boxes that handed over the
+// rest learn for themselves that the leader is no more.
 func (o *owner) failPending(err error) {
-	requests := make([]uint64, 0, len(o.pending))
-	for request := range o.pending {
-		requests = append(requests, request)
+	mine := make([]*proposal, 0, len(o.pending))
+	for from, p := range o.pending {
+		o.settle(from)
+		if from.box == o.e.cfg.Box {
+			mine = append(mine, p)
+		}
 	}
-	slices.Sort(requests)
-	for _, request := range requests {
-		o.settle(request).done(znode.Outcome{}, err)
+	slices.SortFunc(mine, func(a, b *proposal) int { return cmp.Compare(a.from.request, b.from.request) })
+	for _, p := range mine {
+		p.done(znode.Outcome{}, err)
 	}
 	o.gathered = nil
 }

@@ -23,22 +23,44 @@ func (e *Ensemble) attach(session int64, out Outbox, timeoutMs int32) {
 		a = &attachment{}
 		e.attached[session] = a
 	}
-	if a.out != nil && a.out != out {
-		e.watches.removeAll(a.out)
-		a.out.Kill(fmt.Errorf("session 0x%x: %w", session, ErrSessionMoved))
+	if a.out != out {
+		e.dismiss(a, session)
 	}
 	a.out, a.timeoutMs = out, timeoutMs
 	a.touched.Store(int64(e.deps.Runtime.Clock().Now().Mono))
 }
 
+// dismiss ends the connection that held a session which another one has now. The write lock is held.
+func (e *Ensemble) dismiss(a *attachment, session int64) {
+	if a.out != nil {
+		e.watches.removeAll(a.out)
+		a.out.Kill(fmt.Errorf("session 0x%x: %w", session, ErrSessionMoved))
+	}
+}
+
 // reattach gives an open session to another connection, after checking the password. A session that another box held
-// is moved by a committed entry first.
+// is moved by a committed entry first, and so is every session of a box that does not lead: the leader, who keeps the
+// time of all, says whether it is still open.
 func (o *owner) reattach(m *message) {
 	if err := o.e.refusal(); err != nil {
 		m.grant(Grant{}, err)
 		return
 	}
 	session, open := o.e.tree.Session(m.session)
+	if !open && !o.ready && !m.ok {
+		// It may have been opened on another box a moment ago: this one looks again when it has caught up.
+		ask := *m
+		ask.ok = true
+		o.reads.add(o, func(_ uint64, err error) {
+			if err != nil {
+				ask.grant(Grant{}, err)
+				return
+			}
+			o.reattach(&ask)
+		})
+		o.again = true
+		return
+	}
 	if !open || session.IsBox() || !o.e.tree.CheckPassword(m.session, []byte(m.password)) {
 		m.grant(Grant{}, fmt.Errorf("session 0x%x: %w", m.session, ErrSessionExpired))
 		return
@@ -47,7 +69,7 @@ func (o *owner) reattach(m *message) {
 		m.grant(Grant{}, fmt.Errorf("session 0x%x, whose end is proposed: %w", m.session, ErrSessionExpired))
 		return
 	}
-	if session.Box == o.e.cfg.Box {
+	if session.Box == o.e.cfg.Box && o.ready {
 		o.e.mu.Lock()
 		defer o.e.mu.Unlock()
 		// As in ZooKeeper, the timeout that this connection asked for counts from now on.

@@ -1,6 +1,7 @@
 package ensemble
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,7 @@ type snapshotState struct {
 // writtenSnapshot is one that is being written off the loop.
 type writtenSnapshot struct {
 	meta  raftlog.SnapshotMeta
+	tree  *znode.Tree
 	cut   *znode.Cut
 	began time.Duration
 	bytes int64
@@ -29,29 +31,34 @@ type writtenSnapshot struct {
 // it was, and the file is written elsewhere, in chunks, each under a short hold of the read lock.
 func (o *owner) snapshotIfDue() {
 	limits := &o.e.cfg.Limits
-	if o.snap.running || o.snap.entries < o.snap.retryAt ||
-		o.snap.entries < limits.SnapshotEntries && o.snap.logBytes < limits.SnapshotLogBytes {
+	due := o.snap.entries >= limits.SnapshotEntries || o.snap.logBytes >= limits.SnapshotLogBytes || o.disk.wanted
+	if o.snap.running || o.snap.entries < o.snap.retryAt || !due || o.applied == o.snap.last.Index {
 		return
 	}
+	o.disk.wanted = false
 	term, err := o.disk.Term(o.applied)
 	if err != nil {
 		o.fail(fmt.Errorf("term of applied entry %d: %w", o.applied, err))
 		return
 	}
 	o.e.mu.Lock()
-	cut, err := o.e.tree.Cut()
+	tree := o.e.tree
+	cut, err := tree.Cut()
 	o.e.mu.Unlock()
 	if err != nil {
 		o.fail(fmt.Errorf("cut a snapshot at index %d: %w", o.applied, err)) // one at a time: a bug
 		return
 	}
-	w := &writtenSnapshot{cut: cut, began: o.now.Mono}
+	w := &writtenSnapshot{tree: tree, cut: cut, began: o.now.Mono}
 	w.meta = raftlog.SnapshotMeta{SnapshotID: raftlog.SnapshotID{Index: o.applied, Term: term}, ConfState: o.conf.Clone()}
 	o.snap.running, o.snap.entries, o.snap.logBytes, o.snap.retryAt = true, 0, 0, 0
 	e, log := o.e, o.log
 	e.deps.Runtime.Spawn("snapshot", func() { err = e.writeSnapshot(log, w) },
 		func() { e.box.Post(message{kind: msgSnapshotWritten, snapshot: w, err: err}) })
 }
+
+// errReplaced ends a snapshot of a tree that the leader's snapshot has replaced.
+var errReplaced = errors.New("the leader's snapshot is newer")
 
 // writeSnapshot runs off the loop.
 func (e *Ensemble) writeSnapshot(log *raftlog.Log, w *writtenSnapshot) error {
@@ -67,8 +74,14 @@ func (e *Ensemble) writeSnapshot(log *raftlog.Log, w *writtenSnapshot) error {
 			return ErrClosed
 		}
 		e.mu.RLock()
-		buffer, more = w.cut.Next(buffer[:0], chunkBytes)
+		replaced := e.tree != w.tree
+		if !replaced {
+			buffer, more = w.cut.Next(buffer[:0], chunkBytes)
+		}
 		e.mu.RUnlock()
+		if replaced {
+			return errReplaced
+		}
 		if _, err := file.Write(buffer); err != nil {
 			return err
 		}
@@ -85,6 +98,9 @@ func (o *owner) snapshotWritten(w *writtenSnapshot, err error) {
 	o.e.mu.Unlock()
 	o.snap.running = false
 	took := o.now.Mono - w.began
+	if errors.Is(err, errReplaced) || o.e.tree != w.tree {
+		return
+	}
 	if err == nil {
 		err = o.log.MarkSnapshot(w.meta.SnapshotID)
 		o.unsynced = true
@@ -99,6 +115,7 @@ func (o *owner) snapshotWritten(w *writtenSnapshot, err error) {
 	}
 	o.e.metrics.snapshots.Inc()
 	o.e.metrics.snapshotSeconds.Observe(took.Seconds())
+	o.disk.latest = w.meta
 	o.snap.last = SnapshotStatus{Index: w.meta.Index, Bytes: w.bytes, Took: took}
 	o.e.deps.Observer.Log.Info("snapshot written", "index", w.meta.Index, "bytes", w.bytes, "took", took)
 }

@@ -15,12 +15,39 @@ type storage struct {
 	*raft.MemoryStorage
 	bytes int64 // of the entries' data since the last compaction
 	count int
+
+	// latest is the newest snapshot on disk, which a box that lags is brought. The log in memory continues it, or it is
+	// of no use: then wanted asks the owner for another.
+	latest raftlog.SnapshotMeta
+	wanted bool
+	// sending are boxes that are being brought latest: meanwhile the log behind it stays, so that they need not be brought
+	// another one right after.
+	sending map[uint64]struct{}
+}
+
+// sendingFactor bounds what stays for boxes that are being brought a snapshot, as a multiple of what stays otherwise.
+const sendingFactor = 4
+
+// Snapshot implements raft.Storage: what a box gets whose next entry is not in memory any more.
+func (s *storage) Snapshot() (*pb.Snapshot, error) {
+	first, err := s.FirstIndex()
+	if err != nil {
+		return nil, err
+	}
+	if s.latest.Index == 0 || s.latest.Index+1 < first {
+		s.wanted = true
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
+		ConfState: raftConf(s.latest.ConfState), Index: new(s.latest.Index), Term: new(s.latest.Term),
+	}}, nil
 }
 
 // newStorage fills the memory from what was recovered. raft finds the membership in the snapshot that begins the log;
 // changes of it that follow in the log are applied again.
 func newStorage(r *raftlog.Recovered) (*storage, error) {
-	s := &storage{MemoryStorage: raft.NewMemoryStorage()}
+	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]struct{})}
+	s.latest = raftlog.SnapshotMeta{SnapshotID: r.Snapshot, ConfState: r.ConfState}
 	begin := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
 		ConfState: raftConf(r.ConfState), Index: new(r.Snapshot.Index), Term: new(r.Snapshot.Term),
 	}}
@@ -74,6 +101,9 @@ func (s *storage) compact(applied, keep uint64, bytesMax int64) error {
 	}
 	first, err := s.FirstIndex()
 	to := applied - min(keep, applied)
+	if len(s.sending) > 0 && s.bytes < sendingFactor*bytesMax {
+		to = min(to, s.latest.Index)
+	}
 	if err != nil || to < first {
 		return err
 	}
@@ -84,6 +114,15 @@ func (s *storage) compact(applied, keep uint64, bytesMax int64) error {
 	left := int(last - to)
 	s.bytes, s.count = s.bytes*int64(left)/int64(max(s.count, 1)), left
 	return err
+}
+
+// replace begins the memory anew behind a snapshot that came from the leader.
+func (s *storage) replace(m raftlog.SnapshotMeta, snapshot *pb.Snapshot) error {
+	if err := s.ApplySnapshot(snapshot); err != nil {
+		return fmt.Errorf("go on from the leader's snapshot at index %d: %w", m.Index, err)
+	}
+	s.bytes, s.count, s.latest, s.wanted = 0, 0, m, false
+	return nil
 }
 
 func raftConf(c raftlog.ConfState) *pb.ConfState {

@@ -26,6 +26,9 @@ func newKeeper(c Config) (*keeper.Keeper, error) {
 // nodes. All are proposals like any other, judged again when they are applied. It also opens the doors when it may.
 func (o *owner) tend() {
 	o.reads.ask(o)
+	o.unpark()
+	o.reportTouched()
+	o.snapshotIfDue()
 	if o.ready {
 		o.ensureSecret()
 		if o.now.Mono >= o.nextKeep {

@@ -21,30 +21,55 @@ func (o *owner) transmit(m *pb.Message) {
 	}
 	switch m.GetType() {
 	case pb.MsgSnap:
+		o.disk.sending[m.GetTo()] = struct{}{}
 		transport.SendSnapshot(m.GetTo(), m.GetSnapshot().GetMetadata().GetIndex(), b)
 	case pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgTimeoutNow,
 		pb.MsgReadIndex, pb.MsgReadIndexResp:
-		transport.Send(m.GetTo(), b, true)
+		transport.Send(m.GetTo(), append([]byte{frameRaft}, b...), true)
 	default:
-		transport.Send(m.GetTo(), b, false)
+		transport.Send(m.GetTo(), append([]byte{frameRaft}, b...), false)
 	}
 }
 
+// MessageBytesMax is the longest message between boxes.
+func (e *Ensemble) MessageBytesMax() int {
+	return int(e.cfg.Limits.RaftMessageBytesMax) + e.cfg.Limits.ProposalBytesMax + 64<<10
+}
+
 // receive decodes a message from another box and queues it. What only a box may tell itself is refused.
-func (e *Ensemble) receive(b []byte) error {
-	bytesMax := e.cfg.Limits.RaftMessageBytesMax + uint64(e.cfg.Limits.ProposalBytesMax) + 64<<10
-	if uint64(len(b)) > bytesMax {
-		return fmt.Errorf("raft message of %d bytes, at most %d: %w", len(b), bytesMax, ErrTooLarge)
+func (e *Ensemble) receive(from uint64, b []byte) error {
+	if len(b) == 0 || len(b) > e.MessageBytesMax() {
+		return fmt.Errorf("message of %d bytes from box %d, at most %d: %w", len(b), from, e.MessageBytesMax(), ErrTooLarge)
 	}
+	if b[0] != frameRaft {
+		frame, err := decodePeer(b)
+		if err != nil {
+			return fmt.Errorf("message of %d bytes from box %d: %w", len(b), from, err)
+		}
+		return e.send(message{kind: msgPeer, box: from, peer: frame})
+	}
+	b = b[1:]
+	m, err := e.decodeRaft(from, b)
+	if err != nil {
+		return err
+	}
+	if m.GetType() == pb.MsgSnap {
+		return fmt.Errorf("a snapshot from box %d without its file", from)
+	}
+	return e.send(message{kind: msgReceive, box: from, raft: m})
+}
+
+// decodeRaft decodes a message of raft and checks that it is one that the sender may send here.
+func (e *Ensemble) decodeRaft(from uint64, b []byte) (*pb.Message, error) {
 	m := &pb.Message{}
 	if err := proto.Unmarshal(b, m); err != nil {
-		return fmt.Errorf("raft message of %d bytes: %w", len(b), err)
+		return nil, fmt.Errorf("raft message of %d bytes: %w", len(b), err)
 	}
-	if m.GetTo() != e.cfg.Box || m.GetFrom() == e.cfg.Box || m.GetFrom() == raft.None {
-		return fmt.Errorf("raft message from box %d to box %d arrived at box %d", m.GetFrom(), m.GetTo(), e.cfg.Box)
+	if m.GetTo() != e.cfg.Box || m.GetFrom() != from || from == e.cfg.Box || from == raft.None {
+		return nil, fmt.Errorf("raft message from box %d to box %d came from box %d to box %d", m.GetFrom(), m.GetTo(), from, e.cfg.Box)
 	}
 	if raft.IsLocalMsg(m.GetType()) || m.GetType() == pb.MsgProp {
-		return fmt.Errorf("raft message of type %v from box %d", m.GetType(), m.GetFrom())
+		return nil, fmt.Errorf("raft message of type %v from box %d", m.GetType(), m.GetFrom())
 	}
-	return e.send(message{kind: msgReceive, raft: m})
+	return m, nil
 }

@@ -79,6 +79,12 @@ func (r *replay) addMarker(m SnapshotID) {
 	}
 }
 
+// contradicts tells whether the log holds another entry at the snapshot's index than the snapshot ends with.
+func (r *replay) contradicts(s SnapshotID) bool {
+	at := s.Index - r.base - 1
+	return s.Index > r.base && at < uint64(len(r.entries)) && r.entries[at].Term != s.Term
+}
+
 // after returns the entries behind index, and whether the log covers everything behind it.
 func (r *replay) after(index uint64) ([]Entry, bool) {
 	last := r.base + uint64(len(r.entries))

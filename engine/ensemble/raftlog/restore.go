@@ -39,6 +39,9 @@ func (l *Log) restoreNewest(log *replay, r *Recovered, restore func(SnapshotMeta
 			damages = append(damages, damage)
 			continue
 		}
+		if log.contradicts(meta.SnapshotID) {
+			entries = nil // the snapshot came from the leader, and the power went before the log was told to follow it
+		}
 		r.Snapshot, r.Entries = meta.SnapshotID, entries
 		r.ConfState = meta.ConfState
 		r.HardState.Commit = max(r.HardState.Commit, meta.Index)

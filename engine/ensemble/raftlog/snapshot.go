@@ -1,11 +1,13 @@
 package raftlog
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -164,14 +166,17 @@ func (w *SnapshotWriter) Abort() {
 	_ = w.log.deps.FS.Remove(w.temp) // or at the next Open
 }
 
-// keep notes a committed snapshot and removes what is older than those kept.
+// keep notes a committed snapshot and removes what is older than those kept. One that came from another box meanwhile may
+// be newer than the one that this box has just written.
 func (l *Log) keep(id SnapshotID) error {
 	l.pendingMu.Lock()
 	var drop []SnapshotID
-	for len(l.good) > 0 && l.good[len(l.good)-1].Index >= id.Index {
-		l.good = l.good[:len(l.good)-1] // the same index written again
+	at, again := slices.BinarySearchFunc(l.good, id.Index, func(s SnapshotID, index uint64) int { return cmp.Compare(s.Index, index) })
+	if again {
+		l.good[at] = id // the same index written again
+	} else {
+		l.good = slices.Insert(l.good, at, id)
 	}
-	l.good = append(l.good, id)
 	for len(l.good) > snapshotsKept {
 		drop = append(drop, l.good[0])
 		l.good = l.good[1:]

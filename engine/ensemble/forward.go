@@ -1,0 +1,280 @@
+package ensemble
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/raft/v3"
+
+	"cairn/engine/ensemble/znode"
+)
+
+// A message between boxes is a byte that says what it is, and:
+//
+//	frameRaft      a raft message, protobuf
+//	frameForward   stream, sequence, incarnation, request (8 bytes each), the write as znode.Entry, not stamped
+//	frameRefused   incarnation, request (8 bytes each), reason (1 byte)
+//	frameTouched   sessions (8 bytes each)
+//
+// Integers are big-endian. Forwards of one stream are proposed in the order of their sequence, from 0 on, or not at all:
+// once one is missing, the leader refuses the rest, and the box begins another stream. So the writes of a session keep
+// their order though messages may be lost.
+const (
+	frameRaft = 1 + iota
+	frameForward
+	frameRefused
+	frameTouched
+)
+
+// peerFrame is a decoded message that is not raft's.
+type peerFrame struct {
+	kind             byte
+	stream, sequence uint64
+	from             origin // box is left to whoever knows the sender
+	entry            *znode.Entry
+	reason           error
+	sessions         []int64
+}
+
+var errPeerFrame = errors.New("malformed message")
+
+// decodePeer decodes what is not raft's. The frame may alias b.
+func decodePeer(b []byte) (peerFrame, error) {
+	f := peerFrame{kind: b[0]}
+	b = b[1:]
+	word := func() (v uint64) {
+		if len(b) < 8 {
+			return 0
+		}
+		v, b = binary.BigEndian.Uint64(b), b[8:]
+		return v
+	}
+	switch {
+	case f.kind == frameForward && len(b) >= 4*8:
+		f.stream, f.sequence = word(), word()
+		f.from.incarnation, f.from.request = word(), word()
+		f.entry = &znode.Entry{}
+		return f, f.entry.Unmarshal(b)
+	case f.kind == frameRefused && len(b) == 2*8+1:
+		f.from.incarnation, f.from.request = word(), word()
+		f.reason = refusals[min(int(b[0]), len(refusals)-1)]
+		return f, nil
+	case f.kind == frameTouched && len(b)%8 == 0:
+		f.sessions = make([]int64, len(b)/8)
+		for i := range f.sessions {
+			f.sessions[i] = int64(word())
+		}
+		return f, nil
+	}
+	return f, fmt.Errorf("%w of kind %d and %d bytes", errPeerFrame, f.kind, len(b))
+}
+
+// refusals are why a leader did not propose what it was handed, by their number on the wire. None of them has proposed it.
+var refusals = []error{ErrNotLeader, ErrNoQuorum, ErrFull, ErrTreeFull, ErrTooLarge}
+
+func refusalNumber(err error) byte {
+	for i, known := range refusals {
+		if errors.Is(err, known) {
+			return byte(i)
+		}
+	}
+	return 0
+}
+
+// forwardWaitMax is how long a write that was handed over may be without an outcome while the leader stays. The leader's
+// answer may be lost; nobody knows then.
+const forwardWaitMax = 5 * time.Second
+
+// uplink is the stream of writes that this box hands to the leader of one term.
+type uplink struct {
+	to, term     uint64
+	stream, next uint64
+	waiting      []origin // in order; those with an outcome are skipped
+}
+
+// forward hands a write to the leader. It is kept until it is applied here.
+func (o *owner) forward(p *proposal) error {
+	u := &o.up
+	if u.to == 0 {
+		u.to, u.term = o.lead, o.node.BasicStatus().HardState.GetTerm()
+		u.stream, u.next = u.stream+1, 0
+	}
+	head := make([]byte, 0, 1+4*8+entryRoom(&p.write.Entry))
+	head = append(head, frameForward)
+	for _, v := range []uint64{u.stream, u.next, p.from.incarnation, p.from.request} {
+		head = binary.BigEndian.AppendUint64(head, v)
+	}
+	data, err := o.encode(p, head)
+	if err != nil {
+		return err
+	}
+	p.sent = o.now.Mono
+	o.keepPending(p, len(data))
+	u.next++
+	u.waiting = append(u.waiting, p.from)
+	o.e.deps.Transport.Send(u.to, data, false)
+	return nil
+}
+
+// follow ends the stream when its leader is not that of its term any more: what was handed over may come to pass or not.
+func (u *uplink) follow(o *owner) {
+	if u.to != 0 && (u.to != o.lead || u.term != o.node.BasicStatus().HardState.GetTerm()) {
+		u.end(o)
+	}
+}
+
+// expire ends the stream when its oldest write has waited too long. It also forgets what has its outcome.
+func (u *uplink) expire(o *owner) {
+	for len(u.waiting) > 0 {
+		p := o.pending[u.waiting[0]]
+		if p != nil && o.now.Mono-p.sent < forwardWaitMax {
+			return
+		}
+		if p != nil {
+			u.end(o)
+			return
+		}
+		u.waiting = u.waiting[1:]
+	}
+}
+
+// end fails what was handed over and has no outcome. The next forward begins another stream.
+func (u *uplink) end(o *owner) {
+	waiting := u.waiting
+	u.to, u.waiting = 0, nil
+	for _, from := range waiting {
+		if p := o.settle(from); p != nil {
+			p.done(znode.Outcome{}, ErrUncertain)
+		}
+	}
+}
+
+// unreachable ends the stream when something that was sent to the leader is lost.
+func (o *owner) unreachable(box uint64) {
+	if o.up.to == box {
+		o.up.end(o)
+	}
+}
+
+// inbound is the stream of writes that another box hands to this one.
+type inbound struct {
+	incarnation  uint64
+	stream, next uint64
+	broken       bool // something is missing: the rest is refused
+}
+
+// takePeer handles a message of another box that is not raft's.
+func (o *owner) takePeer(box uint64, f peerFrame) {
+	f.from.box = box
+	switch f.kind {
+	case frameForward:
+		o.takeForward(f)
+	case frameRefused:
+		f.from.box = o.e.cfg.Box
+		if p := o.settle(f.from); p != nil {
+			p.done(znode.Outcome{}, f.reason)
+		}
+		if f.from.incarnation == o.incarnation && f.reason == ErrNotLeader {
+			o.up.end(o)
+		}
+	case frameTouched:
+		if o.ready {
+			for _, id := range f.sessions {
+				o.keep.Touch(o.now, id)
+			}
+		}
+	}
+}
+
+// takeForward proposes what another box hands over, in the order of its stream.
+func (o *owner) takeForward(f peerFrame) {
+	s := o.streams[f.from.box]
+	if s == nil || s.incarnation != f.from.incarnation || f.stream > s.stream {
+		s = &inbound{incarnation: f.from.incarnation, stream: f.stream}
+		if o.streams == nil {
+			o.streams = make(map[uint64]*inbound)
+		}
+		o.streams[f.from.box] = s
+	}
+	switch {
+	case f.stream == s.stream && f.sequence < s.next:
+		return // a double
+	case f.stream < s.stream || s.broken || f.sequence != s.next || o.role != raft.StateLeader:
+		s.broken = s.broken || f.stream == s.stream
+		o.refuseForward(f.from, ErrNotLeader)
+		return
+	}
+	s.next++
+	p := &proposal{write: Write{Entry: *f.entry}, from: f.from}
+	if !o.ready {
+		o.parkForward(p)
+		return
+	}
+	if err := o.offer(p); err != nil {
+		o.refuseForward(p.from, err)
+	}
+}
+
+// parkForward keeps what another box hands over until this one has applied what was committed before its term.
+func (o *owner) parkForward(p *proposal) {
+	if err := o.admit(p); err != nil {
+		o.refuseForward(p.from, err)
+		return
+	}
+	p.bytes = int64(entryRoom(&p.write.Entry))
+	o.pendingBytes += p.bytes
+	o.parked = append(o.parked, p)
+}
+
+func (o *owner) refuseForward(from origin, err error) {
+	b := binary.BigEndian.AppendUint64([]byte{frameRefused}, from.incarnation)
+	b = binary.BigEndian.AppendUint64(b, from.request)
+	o.e.deps.Transport.Send(from.box, append(b, refusalNumber(err)), false)
+}
+
+// touchedMax is how many sessions one message names.
+const touchedMax = 8192
+
+// reportTouched tells the leader which sessions were heard from since it was told last.
+func (o *owner) reportTouched() {
+	if o.lead == raft.None || o.lead == o.e.cfg.Box || o.now.Mono < o.nextTouch {
+		return
+	}
+	o.nextTouch = o.now.Mono + o.e.cfg.TickTime/2
+	b := []byte{frameTouched}
+	o.e.mu.RLock()
+	defer o.e.mu.RUnlock()
+	for id, a := range o.e.attached {
+		if a.touched.Swap(0) == 0 {
+			continue
+		}
+		b = binary.BigEndian.AppendUint64(b, uint64(id))
+		if len(b) > 8*touchedMax {
+			o.e.deps.Transport.Send(o.lead, b, false)
+			b = []byte{frameTouched}
+		}
+	}
+	if len(b) > 1 {
+		o.e.deps.Transport.Send(o.lead, b, false)
+	}
+}
+
+// heard notes that a box lives.
+func (o *owner) heard(box uint64) {
+	if box == o.lead {
+		o.leaderHeard = o.now.Mono
+	}
+	if o.ready {
+		o.keep.Heard(o.now, box)
+	}
+}
+
+// silence is how long no leader was heard.
+func (o *owner) silence() time.Duration {
+	if o.leaderHeard == 0 {
+		return 0
+	}
+	return o.now.Mono - o.leaderHeard
+}

@@ -1,0 +1,281 @@
+package ensemble
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"time"
+
+	"cairn/engine/ensemble/jute"
+	"cairn/engine/ensemble/znode"
+	"cairn/engine/limits"
+)
+
+// three opens three boxes and waits until all of them serve.
+func three(t *testing.T, seed uint64, limits limits.ZooKeeper) *network {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, seed)
+	net := newNetwork(scheduler(seed), 1, 2, 3)
+	net.limits = limits
+	for _, id := range net.voters {
+		net.boxes[id] = net.open(t, id, tempDir(t))
+	}
+	net.served(t)
+	t.Cleanup(func() {
+		for _, b := range net.boxes {
+			b.close()
+		}
+	})
+	return net
+}
+
+func (n *network) served(t *testing.T) {
+	t.Helper()
+	if !n.s.RunUntil(30*time.Second, func() bool { return n.boxes[1].Serving() && n.boxes[2].Serving() && n.boxes[3].Serving() }) {
+		t.Fatalf("not served: %+v, %+v, %+v", n.boxes[1].Status(), n.boxes[2].Status(), n.boxes[3].Status())
+	}
+}
+
+// followers are the boxes that do not lead.
+func (n *network) followers(t *testing.T) (leader, a, b *box) {
+	t.Helper()
+	leader = n.leader(t)
+	var others []*box
+	for _, id := range n.voters {
+		if n.boxes[id] != leader {
+			others = append(others, n.boxes[id])
+		}
+	}
+	return leader, others[0], others[1]
+}
+
+// until runs the boxes until a completion has come.
+func (n *network) until(t *testing.T, what string, done *bool) {
+	t.Helper()
+	if !n.s.RunUntil(60*time.Second, func() bool { return *done }) {
+		t.Fatalf("%s: no answer", what)
+	}
+}
+
+func (n *network) openSession(t *testing.T, b *box, out Outbox) (grant Grant) {
+	t.Helper()
+	done := false
+	b.CreateSession(4000, out, func(g Grant, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		grant, done = g, true
+	})
+	n.until(t, "create a session", &done)
+	return grant
+}
+
+func (n *network) moveSession(t *testing.T, b *box, g Grant, out Outbox) (err error) {
+	t.Helper()
+	done := false
+	b.Reattach(g.Session, g.Password[:], 4000, out, func(_ Grant, e error) { err, done = e, true })
+	n.until(t, "reattach", &done)
+	return err
+}
+
+func (n *network) write(t *testing.T, b *box, e znode.Entry, from Outbox) (out znode.Outcome, err error) {
+	t.Helper()
+	done := false
+	b.Propose(Write{Entry: e, From: from}, func(o znode.Outcome, e error) { out, err, done = o, e, true })
+	n.until(t, "a write", &done)
+	return out, err
+}
+
+// A session lives on a follower: its writes are proposed by the leader, its own reads see them, its client's word keeps
+// it open, and its silence ends it.
+func TestASessionOnAFollower(t *testing.T) {
+	net := three(t, 3, limits.ZooKeeper{})
+	_, follower, other := net.followers(t)
+	o := &outbox{}
+	g := net.openSession(t, follower, o)
+	if out, err := net.write(t, follower, op(g.Session, create("/e", "1", jute.Ephemeral)), o); err != nil || out.Err != jute.OK {
+		t.Fatalf("create: %v, %v", out.Err, err)
+	}
+	if data, _, ok := follower.get("/e"); !ok || data != "1" {
+		t.Fatalf("its own write: %q, %v", data, ok)
+	}
+	for range 20 {
+		follower.Touch(g.Session)
+		net.s.RunFor(time.Second)
+	}
+	if o.death() != nil {
+		t.Fatalf("a session that was heard from is over: %v", o.death())
+	}
+	if _, _, ok := other.get("/e"); !ok {
+		t.Fatal("the ephemeral went though its session was heard from")
+	}
+	if !net.s.RunUntil(10*time.Second, func() bool { return o.death() != nil }) || !errors.Is(o.death(), ErrSessionExpired) {
+		t.Fatalf("a silent session: %v", o.death())
+	}
+	net.s.RunFor(time.Second)
+	if _, _, ok := other.get("/e"); ok {
+		t.Fatal("the ephemeral outlived its session")
+	}
+}
+
+// A session moves from box to box with its password. The box that had it ends its connection, and takes no more of its
+// writes.
+func TestASessionMovesBetweenBoxes(t *testing.T) {
+	net := three(t, 5, limits.ZooKeeper{})
+	leader, a, b := net.followers(t)
+	outs := []*outbox{{}, {}, {}, {}}
+	g := net.openSession(t, a, outs[0])
+	for i, to := range []*box{b, leader, a} {
+		if err := net.moveSession(t, to, Grant{Session: g.Session}, outs[i+1]); !errors.Is(err, ErrSessionExpired) {
+			t.Fatalf("move %d with a wrong password: %v", i, err)
+		}
+		if err := net.moveSession(t, to, g, outs[i+1]); err != nil {
+			t.Fatalf("move %d: %v", i, err)
+		}
+		net.s.RunFor(time.Second)
+		if !errors.Is(outs[i].death(), ErrSessionMoved) {
+			t.Fatalf("move %d: the old connection: %v", i, outs[i].death())
+		}
+		old := []*box{a, b, leader}[i]
+		if out, err := net.write(t, old, op(g.Session, create("/x", "", jute.Persistent)), nil); err != nil || out.Err != jute.SessionMoved {
+			t.Fatalf("move %d: a write through the old box: %v, %v", i, out.Err, err)
+		}
+		if out, err := net.write(t, to, op(g.Session, create(fmt.Sprintf("/y%d", i), "", jute.Ephemeral)), outs[i+1]); err != nil || out.Err != jute.OK {
+			t.Fatalf("move %d: a write through the new box: %v, %v", i, out.Err, err)
+		}
+	}
+}
+
+// The writes of a session that are under way together are applied in their order, though messages are lost and leaders
+// change; what is applied behind a gap would be wrong.
+func TestForwardedWritesKeepTheirOrder(t *testing.T) {
+	for seed := uint64(1); seed <= 12; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			net := three(t, seed, limits.ZooKeeper{})
+			_, follower, _ := net.followers(t)
+			if out, err := net.write(t, follower, op(0, create("/log", "", jute.Persistent)), nil); err != nil || out.Err != jute.OK {
+				t.Fatal(out.Err, err)
+			}
+			net.loss = 3
+			acked, failed, sent := []int{}, 0, 0
+			for round := range 30 {
+				broken := false
+				for range 10 { // a session's pipeline; it ends with its first failure, as a connection does
+					n := sent
+					sent++
+					follower.Propose(Write{Entry: op(0, create(fmt.Sprintf("/log/%06d-", n), "", jute.PersistentSequential))}, func(out znode.Outcome, err error) {
+						if err != nil || out.Err != jute.OK {
+							failed++
+							broken = true
+							return
+						}
+						if broken {
+							t.Errorf("write %d was applied behind one that failed", n)
+						}
+						acked = append(acked, n)
+					})
+				}
+				if round%10 == 9 {
+					net.cut[net.leader(t).cfg.Box] = true
+					net.s.RunFor(5 * time.Second)
+					clear(net.cut)
+				}
+				if !net.s.RunUntil(60*time.Second, func() bool { return len(acked)+failed == sent }) {
+					t.Fatalf("round %d: %d sent, %d acknowledged, %d failed", round, sent, len(acked), failed)
+				}
+			}
+			net.loss = 0
+			net.served(t)
+			if len(acked) < sent/5 {
+				t.Fatalf("only %d of %d were acknowledged", len(acked), sent)
+			}
+			applied := map[int]int{} // write → its place
+			_ = net.leader(t).View(func(tr *znode.Tree, _ *Watches) {
+				tr.Walk("/log", func(path string, _ []byte, _ jute.Stat) bool {
+					var n, place int
+					if _, err := fmt.Sscanf(strings.TrimPrefix(path, "/log/"), "%06d-%010d", &n, &place); err == nil {
+						applied[n] = place
+					}
+					return true
+				})
+			})
+			last := -1
+			for n := range sent {
+				if place, ok := applied[n]; ok {
+					if place < last {
+						t.Fatalf("write %d is at %d, before an earlier one at %d", n, place, last)
+					}
+					last = place
+				}
+			}
+			for _, n := range acked {
+				if _, ok := applied[n]; !ok {
+					t.Errorf("write %d was acknowledged and is not there", n)
+				}
+			}
+		})
+	}
+}
+
+// A box that was away for longer than the log in memory goes back is brought a snapshot, while the others write on; its
+// clients are sent away, its subscribers are told everything anew, and after a restart it is still there.
+func TestALaggingBoxIsBroughtASnapshot(t *testing.T) {
+	l := smallLimits()
+	l.CatchUpEntries, l.SnapshotEntries = 20, 200
+	l.SnapshotLogBytes = 16 << 10
+	for seed := uint64(1); seed <= 6; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			net := three(t, seed, l)
+			leader, lagging, _ := net.followers(t)
+			initial := 0
+			if _, err := lagging.Subscribe("/n", func(b Batch) {
+				if b.Initial {
+					initial++
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			o := &outbox{}
+			net.openSession(t, lagging, o)
+			net.cut[lagging.cfg.Box] = true
+			big := strings.Repeat("x", 8000)
+			for n := range 300 {
+				if out, err := net.write(t, leader, op(0, create(fmt.Sprintf("/n%d", n), big, jute.Persistent)), nil); err != nil || out.Err != jute.OK {
+					t.Fatal(n, out.Err, err)
+				}
+			}
+			clear(net.cut)
+			if !net.s.RunUntil(60*time.Second, func() bool {
+				return lagging.Serving() && lagging.Status().Zxid >= leader.Status().Zxid
+			}) {
+				t.Fatalf("it does not catch up: %+v; the leader: %+v", lagging.Status(), leader.Status())
+			}
+			if net.snapshots == 0 {
+				t.Fatal("no snapshot was brought: the test shows nothing")
+			}
+			if initial != 2 {
+				t.Errorf("the subscriber was told everything %d times, want twice", initial)
+			}
+			if o.death() == nil {
+				t.Error("the connection of a box that went on from a snapshot is still there")
+			}
+			if _, _, ok := lagging.get("/n299"); !ok {
+				t.Fatal("the newest node is missing")
+			}
+			dir := lagging.cfg.Dir
+			lagging.close()
+			net.boxes[lagging.cfg.Box] = net.open(t, lagging.cfg.Box, dir)
+			net.served(t)
+			net.s.RunFor(2 * time.Second)
+			var digests []uint64
+			for _, b := range net.boxes {
+				_ = b.View(func(tr *znode.Tree, _ *Watches) { digests = append(digests, tr.Digest()) })
+			}
+			if len(digests) != 3 || digests[0] != digests[1] || digests[1] != digests[2] {
+				t.Fatalf("digests %x", digests)
+			}
+		})
+	}
+}

@@ -1,0 +1,107 @@
+package ensemble
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"cairn/engine/ensemble/raftlog"
+	"cairn/engine/ensemble/znode"
+)
+
+// incomingSnapshot is the leader's snapshot, on this box's disk and restored beside the tree that is served.
+type incomingSnapshot struct {
+	meta raftlog.SnapshotMeta
+	tree *znode.Tree
+}
+
+// OpenSnapshot opens a snapshot that raft wants to be sent to another box.
+func (e *Ensemble) OpenSnapshot(index uint64) (*raftlog.SnapshotSource, error) {
+	return e.log.OpenSnapshot(index)
+}
+
+// ReceiveSnapshot takes the leader's snapshot: the message that came with it, and its file, of which size bytes are read
+// from r. It blocks until the file is durable and restored, and holds one at a time: another is refused with ErrFull. The
+// tree that is served stays until raft has taken the message.
+func (e *Ensemble) ReceiveSnapshot(from uint64, msg []byte, size int64, r io.Reader) error {
+	if err := e.refusal(); err != nil && !errors.Is(err, ErrNoQuorum) {
+		return err
+	}
+	if len(msg) == 0 || len(msg) > e.MessageBytesMax() {
+		return fmt.Errorf("a snapshot's message of %d bytes from box %d: %w", len(msg), from, ErrTooLarge)
+	}
+	m, err := e.decodeRaft(from, msg)
+	if err != nil {
+		return err
+	}
+	head := m.GetSnapshot().GetMetadata()
+	if m.GetType() != pb.MsgSnap || head.GetIndex() == 0 {
+		return fmt.Errorf("raft message of type %v from box %d with a snapshot's file", m.GetType(), from)
+	}
+	if !e.receiving.CompareAndSwap(false, true) {
+		return fmt.Errorf("a snapshot is being received: %w", ErrFull)
+	}
+	defer e.receiving.Store(false)
+	in := &incomingSnapshot{}
+	in.meta, err = e.log.ReceiveSnapshot(head.GetIndex(), size, r, func(_ raftlog.SnapshotMeta, r io.Reader) (err error) {
+		in.tree, err = znode.Restore(r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if in.meta.Term != head.GetTerm() {
+		return fmt.Errorf("the snapshot at index %d is of term %d, the message says %d", in.meta.Index, in.meta.Term, head.GetTerm())
+	}
+	return e.send(message{kind: msgSnapshotCame, box: from, raft: m, incoming: in})
+}
+
+// install goes on from the leader's snapshot, which raft has just taken: the log is told to begin behind it, and its tree
+// takes the place of the one that was served. This box's connections end, as their watches were told of nothing that
+// happened in between: their clients come back and catch up.
+func (o *owner) install(m *pb.Message) error {
+	in, head := o.incoming, m.GetSnapshot().GetMetadata()
+	if in == nil || in.meta.Index != head.GetIndex() || in.meta.Term != head.GetTerm() {
+		return fmt.Errorf("raft wants snapshot %d of term %d, and it has not come", head.GetIndex(), head.GetTerm())
+	}
+	if in.tree.Rules() > znode.RulesVersion {
+		return fmt.Errorf("the tree's rules are version %d, this build knows %d", in.tree.Rules(), znode.RulesVersion)
+	}
+	if m.Term != nil {
+		hard := raftlog.HardState{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
+		if err := o.log.Append(raftlog.Batch{HardState: &hard}); err != nil {
+			return err
+		}
+	}
+	if err := o.log.MarkSnapshot(in.meta.SnapshotID); err != nil {
+		return err
+	}
+	if err := o.disk.replace(in.meta, m.GetSnapshot()); err != nil {
+		return err
+	}
+	o.unsynced = true
+	o.stopServing(errors.Join(ErrNoQuorum, errReplaced))
+	o.up.end(o) // what the snapshot holds of this box's writes, nobody can tell
+	o.replaceTree(in)
+	o.incoming = nil
+	o.e.deps.Observer.Log.Info("went on from the leader's snapshot", "index", in.meta.Index, "zxid", o.e.tree.Zxid(), "leader", o.lead)
+	return nil
+}
+
+// replaceTree puts the snapshot's tree in the place of the one that was served.
+func (o *owner) replaceTree(in *incomingSnapshot) {
+	o.e.mu.Lock()
+	defer o.e.mu.Unlock()
+	o.e.tree = in.tree
+	clear(o.e.attached)
+	o.applied, o.conf = in.meta.Index, in.meta.ConfState.Clone()
+	o.e.appliedIndex = o.applied
+	o.snap.entries, o.snap.logBytes, o.snap.retryAt = 0, 0, 0
+	o.snap.last = SnapshotStatus{Index: in.meta.Index}
+	for _, s := range o.e.subscribers {
+		s.changes = nil
+		s.tellAll(o.e.tree, o.applied)
+	}
+}
