@@ -97,6 +97,7 @@ func start(ctx context.Context, cfg *configs.Config, out, logs io.Writer) error 
 	wall := clock.System()
 	n, err := node.Open(nodeConfig, node.Deps{
 		Runtime: mailbox.NewThreads(wall), Clock: wall, FS: vfs.OS(), Observer: observe.New(log), Random: rand.Reader, Listen: net.Listen,
+		Dial: new(net.Dialer).DialContext,
 	})
 	if err != nil {
 		return err
@@ -210,10 +211,14 @@ func zooConfig(nc node.Config, cfg *configs.Config, log *slog.Logger) (node.Conf
 		}
 	}
 	nc.ZooKeeper = &node.ZooKeeper{Listen: file.ClientAddress, File: file}
+	nc.Ensemble = node.EnsembleFrom(file)
 	if cfg.Given("zookeeper-listen") {
 		nc.ZooKeeper.Listen = cfg.ZooKeeperListen
 	}
 	if cfg.Given("kafka-listen") {
+		if nc.Ensemble != nil {
+			return nc, errors.New("a box of an ensemble of several servers does not serve Kafka yet: leave --kafka-listen out, or start a box by itself")
+		}
 		nc.Kafka, err = kafkaConfig(cfg)
 	}
 	return nc, err

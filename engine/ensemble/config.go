@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"cairn/engine/ensemble/znode"
@@ -48,6 +49,8 @@ type Config struct {
 	Box uint64
 	// Voters are the raft ids that a fresh log starts with; empty is this box alone. A log that exists knows better.
 	Voters []uint64
+	// Learners are boxes that hold the tree and do not vote, ZooKeeper's observers, in a fresh log.
+	Learners []uint64
 	// Limits are this room's maxima. The zero value derives them for the least memory.
 	Limits limits.ZooKeeper
 	// TickTime is ZooKeeper's tickTime: the grain of session expiry. Default 2 s.
@@ -152,8 +155,10 @@ func (c Config) validate(d Deps) error {
 		return errors.New("ensemble: clients cannot be internal")
 	case d.Runtime == nil || d.FS == nil || d.Syncer == nil || d.Random == nil:
 		return errors.New("ensemble: a runtime, a file system, a syncer and randomness are needed")
-	case len(c.Voters) > 1 && d.Transport == nil:
-		return fmt.Errorf("ensemble: %d voters and no transport", len(c.Voters))
+	case len(c.Voters)+len(c.Learners) > 1 && d.Transport == nil:
+		return fmt.Errorf("ensemble: %d voters, %d learners and no transport", len(c.Voters), len(c.Learners))
+	case !slices.Contains(c.Voters, c.Box) && !slices.Contains(c.Learners, c.Box):
+		return fmt.Errorf("ensemble: box %d is neither among the voters %v nor the learners %v", c.Box, c.Voters, c.Learners)
 	}
 	return nil
 }

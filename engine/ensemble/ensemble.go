@@ -199,6 +199,12 @@ func (e *Ensemble) Unreachable(box uint64) {
 	_ = e.send(message{kind: msgUnreachable, box: box})
 }
 
+// Gone says that the connection from a box ended, as it does at once when its process dies. A leader's death is then
+// followed by an election without waiting for its silence; if it lives after all, the others refuse.
+func (e *Ensemble) Gone(box uint64) {
+	_ = e.send(message{kind: msgGone, box: box})
+}
+
 // SnapshotSent says how a SendSnapshot ended.
 func (e *Ensemble) SnapshotSent(box uint64, ok bool) {
 	_ = e.send(message{kind: msgSnapshotSent, box: box, ok: ok})

@@ -29,7 +29,7 @@ func (e *Ensemble) ReceiveSnapshot(from uint64, msg []byte, size int64, r io.Rea
 	if err := e.refusal(); err != nil && !errors.Is(err, ErrNoQuorum) {
 		return err
 	}
-	if len(msg) == 0 || len(msg) > e.MessageBytesMax() {
+	if len(msg) == 0 || len(msg) > MessageBytesMax(e.cfg.Limits) {
 		return fmt.Errorf("a snapshot's message of %d bytes from box %d: %w", len(msg), from, ErrTooLarge)
 	}
 	m, err := e.decodeRaft(from, msg)

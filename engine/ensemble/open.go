@@ -63,7 +63,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered) (*owner, error)
 			e.cfg.Dir, r.LastSeq, raftlog.ErrCorrupt)
 	}
 	if r.Fresh {
-		r.ConfState = raftlog.ConfState{Voters: e.cfg.Voters}
+		r.ConfState = raftlog.ConfState{Voters: e.cfg.Voters, Learners: e.cfg.Learners}
 		if err := log.Append(raftlog.Batch{ConfState: &r.ConfState}); err != nil {
 			return nil, fmt.Errorf("begin the log: %w", err)
 		}

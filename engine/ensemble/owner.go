@@ -26,6 +26,7 @@ const (
 	msgReceive
 	msgPeer
 	msgUnreachable
+	msgGone
 	msgSnapshotSent
 	msgSnapshotCame
 	msgFlushed
@@ -97,6 +98,7 @@ type owner struct {
 	streams     map[uint64]*inbound
 	nextTouch   time.Duration
 	leaderless  time.Duration // since when no leader is known; 0 while one is
+	campaignAt  time.Duration // when to stand for election though no silence was long enough; 0 is never
 	leaderHeard time.Duration // when the leader was last heard
 
 	keep     *keeper.Keeper
@@ -173,6 +175,8 @@ func (o *owner) take(m *message) {
 	case msgUnreachable:
 		o.node.ReportUnreachable(m.box)
 		o.unreachable(m.box)
+	case msgGone:
+		o.gone(m.box)
 	case msgSnapshotCame:
 		o.heard(m.box)
 		o.incoming = m.incoming
@@ -224,6 +228,7 @@ func (o *owner) tick() {
 		return
 	}
 	o.awaitLeader()
+	o.campaign()
 	o.up.expire(o)
 	for n := 0; o.now.Mono >= o.nextTick; n++ {
 		if n < electionTicks { // a box that was stopped for an hour does not owe raft an hour of ticks
@@ -245,6 +250,9 @@ func (o *owner) wake() time.Duration {
 		return 0
 	}
 	wake := o.nextTick
+	if o.campaignAt != 0 && (wake == 0 || o.campaignAt < wake) {
+		wake = o.campaignAt
+	}
 	if o.ready && (wake == 0 || o.nextKeep < wake) {
 		wake = o.nextKeep
 	}
@@ -358,7 +366,7 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	}
 	switch {
 	case s.Lead != raft.None:
-		o.leaderless = 0
+		o.leaderless, o.campaignAt = 0, 0
 	case o.leaderless == 0:
 		o.leaderless = o.now.Mono
 	}

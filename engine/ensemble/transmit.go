@@ -6,6 +6,8 @@ import (
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"cairn/engine/limits"
 )
 
 // transmit hands a message of raft to the transport.
@@ -32,14 +34,14 @@ func (o *owner) transmit(m *pb.Message) {
 }
 
 // MessageBytesMax is the longest message between boxes.
-func (e *Ensemble) MessageBytesMax() int {
-	return int(e.cfg.Limits.RaftMessageBytesMax) + e.cfg.Limits.ProposalBytesMax + 64<<10
+func MessageBytesMax(l limits.ZooKeeper) int {
+	return int(l.RaftMessageBytesMax) + l.ProposalBytesMax + 64<<10
 }
 
 // receive decodes a message from another box and queues it. What only a box may tell itself is refused.
 func (e *Ensemble) receive(from uint64, b []byte) error {
-	if len(b) == 0 || len(b) > e.MessageBytesMax() {
-		return fmt.Errorf("message of %d bytes from box %d, at most %d: %w", len(b), from, e.MessageBytesMax(), ErrTooLarge)
+	if bytesMax := MessageBytesMax(e.cfg.Limits); len(b) == 0 || len(b) > bytesMax {
+		return fmt.Errorf("message of %d bytes from box %d, at most %d: %w", len(b), from, bytesMax, ErrTooLarge)
 	}
 	if b[0] != frameRaft {
 		frame, err := decodePeer(b)

@@ -30,12 +30,12 @@ type identity struct {
 
 const boxFile = "box.toml"
 
-// readIdentity reads the box's identity, and makes one for a directory that has none.
-func readIdentity(fs vfs.FS, dir string) (identity, error) {
+// readIdentity reads the box's identity, and makes one with the given number for a directory that has none.
+func readIdentity(fs vfs.FS, dir string, box int32) (identity, error) {
 	name := path.Join(dir, boxFile)
 	f, err := fs.Open(name, vfs.ReadOnly)
 	if errors.Is(err, vfs.ErrNotExist) {
-		return makeIdentity(fs, dir)
+		return makeIdentity(fs, dir, box)
 	}
 	if err != nil {
 		return identity{}, fmt.Errorf("read %s: %w", name, err)
@@ -89,8 +89,8 @@ func parseIdentity(text string) (identity, error) {
 	return id, nil
 }
 
-func makeIdentity(fs vfs.FS, dir string) (identity, error) {
-	id := identity{format: formatVersion, box: 1, cluster: newClusterID()}
+func makeIdentity(fs vfs.FS, dir string, box int32) (identity, error) {
+	id := identity{format: formatVersion, box: box, cluster: newClusterID()}
 	text := fmt.Sprintf("# Who this box is. Written once by cairn; do not copy it to another box.\nformat = %d\nid = %d\ncluster = %q\n", id.format, id.box, id.cluster)
 	name := path.Join(dir, boxFile)
 	if err := writeFile(fs, name, []byte(text)); err != nil {

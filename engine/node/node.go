@@ -35,6 +35,8 @@ type Config struct {
 	Kafka *Kafka
 	// ZooKeeper is the server for ZooKeeper's clients; nil leaves its door closed. The tree is there all the same.
 	ZooKeeper *ZooKeeper
+	// Ensemble says which boxes this one agrees with; nil: it is alone.
+	Ensemble *Ensemble
 	// HTTP is the console's address; empty leaves it out.
 	HTTP string
 	// Limits are all maxima.
@@ -70,6 +72,7 @@ type Deps struct {
 	Observer *observe.Observer
 	Random   io.Reader
 	Listen   func(network, address string) (net.Listener, error)
+	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Node is one box.
@@ -79,6 +82,7 @@ type Node struct {
 	id   identity
 
 	syncer    *syncer.Syncer
+	peers     *peers // nil when this box is alone
 	ensemble  *ensemble.Ensemble
 	broker    *broker
 	zookeeper *zkserver.Server
@@ -121,7 +125,7 @@ func Open(cfg Config, deps Deps) (*Node, error) {
 }
 
 func (n *Node) open() error {
-	for _, step := range []func() error{n.openData, n.openDoors, n.openEnsemble, n.openZooKeeper, n.openBroker, n.openConsole} {
+	for _, step := range []func() error{n.openData, n.openDoors, n.openLink, n.openEnsemble, n.openZooKeeper, n.openBroker, n.openConsole} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -146,8 +150,15 @@ func (n *Node) openData() error {
 		return fmt.Errorf("lock the data directory: %w", err)
 	}
 	n.closes("data lock", lock.Close)
-	if n.id, err = readIdentity(n.deps.FS, n.cfg.Data); err != nil {
+	box := int32(1)
+	if n.cfg.Ensemble != nil {
+		box = int32(n.cfg.Ensemble.Box)
+	}
+	if n.id, err = readIdentity(n.deps.FS, n.cfg.Data, box); err != nil {
 		return err
+	}
+	if n.cfg.Ensemble != nil && n.id.box != box {
+		return fmt.Errorf("the data in %s is server %d's, and this server is told to be %d: give each server its own directory", n.cfg.Data, n.id.box, box)
 	}
 	n.syncer = syncer.New(n.deps.Runtime, syncer.Config{Name: "data", Observer: n.deps.Observer})
 	n.closes("syncer", func() error { n.syncer.Close(); return nil })
@@ -171,19 +182,34 @@ func (n *Node) openDoors() error {
 	return nil
 }
 
-func (n *Node) openEnsemble() error {
+func (n *Node) ensembleConfig() ensemble.Config {
 	cfg := ensemble.Config{Dir: path.Join(n.cfg.Data, "ensemble"), Box: uint64(n.id.box), Limits: n.cfg.Limits.ZooKeeper}
+	if e := n.cfg.Ensemble; e != nil {
+		cfg.Voters, cfg.Learners = e.Voters, e.Learners
+	}
 	if n.cfg.ZooKeeper != nil && n.cfg.ZooKeeper.File != nil {
 		ensembleFrom(&cfg, n.cfg.ZooKeeper.File)
 	}
-	e, err := ensemble.Open(cfg, ensemble.Deps{
+	return cfg
+}
+
+func (n *Node) openEnsemble() error {
+	deps := ensemble.Deps{
 		Runtime: n.deps.Runtime, FS: n.deps.FS, Syncer: n.syncer, Observer: n.deps.Observer, Random: n.deps.Random,
-	})
+	}
+	if n.peers != nil {
+		deps.Transport = n.peers
+	}
+	e, err := ensemble.Open(n.ensembleConfig(), deps)
 	if err != nil {
 		return fmt.Errorf("ensemble: %w", err)
 	}
 	n.ensemble = e
 	n.closes("ensemble", e.Close)
+	if n.peers != nil {
+		n.peers.ensemble.Store(e)
+		n.peers.link.Start()
+	}
 	return nil
 }
 

@@ -40,7 +40,7 @@ func testConfig(dir string) Config {
 
 func testDeps() Deps {
 	c := clock.System()
-	return Deps{Runtime: mailbox.NewThreads(c), Clock: c, FS: vfs.OS(), Observer: observe.Discard(), Random: rand.Reader, Listen: net.Listen}
+	return Deps{Runtime: mailbox.NewThreads(c), Clock: c, FS: vfs.OS(), Observer: observe.Discard(), Random: rand.Reader, Listen: net.Listen, Dial: new(net.Dialer).DialContext}
 }
 
 func open(t *testing.T, cfg Config) *Node {

@@ -22,9 +22,6 @@ type Source struct {
 	ReadFile func(name string) ([]byte, error)
 }
 
-// ErrEnsemble says that the configuration names more than one server, which this version does not serve yet.
-var ErrEnsemble = errors.New("ensembles of several servers are not served from a zoo.cfg yet")
-
 // Load reads and checks a configuration. Errors say what ZooKeeper's own say, with the name of the file in front.
 func Load(src Source) (*Config, error) {
 	text, err := src.ReadFile(src.File)
@@ -37,9 +34,6 @@ func Load(src Source) (*Config, error) {
 		l.c.Properties.jvmFlags(flags)
 	}
 	if err := l.load(text); err != nil {
-		if errors.Is(err, ErrEnsemble) {
-			return nil, fmt.Errorf("%s: %w", src.File, err)
-		}
 		return nil, fmt.Errorf("Error processing %s: %w", src.File, err) //nolint:staticcheck // ZooKeeper's message
 	}
 	return l.c, nil

@@ -120,8 +120,7 @@ func splitHostPorts(s string) []string {
 	return strings.Split(s, ":")
 }
 
-// checkServers applies QuorumPeerConfig's rules to the list, takes this server's client address from it, and refuses what
-// this version does not serve.
+// checkServers applies QuorumPeerConfig's rules to the list and takes this server's client address from it.
 func (l *loader) checkServers() error {
 	c := l.c
 	voters, observers := 0, 0
@@ -143,8 +142,6 @@ func (l *loader) checkServers() error {
 		return errors.New("Observers w/o participants is an invalid configuration") //nolint:staticcheck // ZooKeeper's message
 	case voters == 1 && c.StandaloneEnabled && observers > 0:
 		return errors.New("Observers w/o quorum is an invalid configuration") //nolint:staticcheck // ZooKeeper's message
-	case voters+observers > 1:
-		return fmt.Errorf("%d server.N lines: %w; start each server by itself, or form a cluster of cairn boxes", voters+observers, ErrEnsemble)
 	}
 	if err := l.takeClientAddress(self); err != nil {
 		return err
@@ -163,6 +160,8 @@ func (l *loader) checkServers() error {
 		return errors.New("syncLimit is not set")
 	case c.ServerID == serverIDUnset:
 		return errors.New("myid file is missing")
+	case self == nil:
+		return fmt.Errorf("My id %d not in the peer list", c.ServerID) //nolint:staticcheck // ZooKeeper's message
 	}
 	return nil
 }

@@ -1,0 +1,45 @@
+package ensemble
+
+import (
+	"slices"
+
+	"go.etcd.io/raft/v3"
+)
+
+// gone follows the end of another box's connection. On the leader that box's lease ends. A box whose leader is gone
+// forgets it, so that it votes for another at once, and stands for election itself unless another does so first: the
+// voters wait in the order of their numbers, so that they do not split the vote.
+func (o *owner) gone(box uint64) {
+	if o.ready {
+		o.keep.Gone(o.now, box)
+		o.nextKeep = o.now.Mono
+	}
+	if box != o.lead || box == o.e.cfg.Box {
+		return
+	}
+	if err := o.node.ForgetLeader(); err != nil {
+		return
+	}
+	rank := 0
+	for _, voter := range o.conf.Voters {
+		if voter != box && voter < o.e.cfg.Box {
+			rank++
+		}
+	}
+	if slices.Contains(o.conf.Voters, o.e.cfg.Box) {
+		// The first waits too: the others need a moment to see what it has seen.
+		o.campaignAt = o.now.Mono + o.e.cfg.HeartbeatInterval/2 + 2*o.e.cfg.HeartbeatInterval*(1<<rank-1)
+	}
+}
+
+// campaign stands for election when its time has come and there is still no leader. The others are asked first whether
+// they would vote (PreVote): a leader that lives is not disturbed.
+func (o *owner) campaign() {
+	if o.campaignAt == 0 || o.now.Mono < o.campaignAt {
+		return
+	}
+	o.campaignAt = 0
+	if o.lead == raft.None {
+		_ = o.node.Campaign() // refused when it is no voter any more
+	}
+}

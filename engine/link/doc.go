@@ -1,0 +1,14 @@
+// Package link carries bytes between the boxes of a cluster. It is dumb: it knows boxes by number and address, and rooms by
+// a protocol number; what the bytes mean is theirs. node registers one Handler for each protocol.
+//
+// Each box dials its peers, on lanes: a connection of its own for urgent messages, which must not queue behind others, and
+// one for the rest, per protocol and peer. A lane carries messages one way, in order; what does not fit in its bounded
+// queue, or was under way when the connection broke, is lost and reported (Handler.Lost). Something large travels as a
+// stream on a connection of its own. Connections are probed, so that one that was cut silently is found in seconds and not
+// when TCP gives up.
+//
+// It owns the goroutines of its connections: one that writes each lane, one that reads each connection that came in. It
+// must not retry, reorder or store anything, and must not know what a raft message is.
+//
+// Connections are plain TCP. Deps.Listen and Deps.Dial are where TLS is put between.
+package link

@@ -1,0 +1,98 @@
+package link
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// A connection begins with a hello, which is answered with one byte:
+//
+//	"CAIRNLNK" 8 · version 1 · protocol 1 · kind 1 · from 8 · to 8 · length of the cluster's name 1 · name
+//
+// Then the messages, each a length of 4 bytes and as many bytes; a length of 0 is a probe, answered with one byte. A stream
+// is a head (length 4, bytes), a size of 8 bytes, as many bytes, and one byte of answer: 0 when all of it was taken. Integers
+// are big-endian.
+
+const (
+	helloMagic    = "CAIRNLNK"
+	helloVersion  = 1
+	helloBytes    = 8 + 1 + 1 + 1 + 8 + 8 + 1
+	clusterMax    = 255
+	answerProbe   = 0xA5
+	answerRefused = 1 // the stream's handler did not take it
+)
+
+// kind is what a connection carries.
+type kind uint8
+
+const (
+	kindBulk kind = iota
+	kindUrgent
+	kindStream
+	kinds
+)
+
+// hello is how a connection introduces itself.
+type hello struct {
+	protocol Protocol
+	kind     kind
+	from, to uint64
+	cluster  string
+}
+
+func (h hello) append(b []byte) []byte {
+	b = append(append(b, helloMagic...), helloVersion, byte(h.protocol), byte(h.kind))
+	b = binary.BigEndian.AppendUint64(b, h.from)
+	b = binary.BigEndian.AppendUint64(b, h.to)
+	return append(append(b, byte(len(h.cluster))), h.cluster...)
+}
+
+// readHello reads a hello and nothing behind it.
+func readHello(r io.Reader) (hello, error) {
+	var b [helloBytes]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return hello{}, err
+	}
+	if !bytes.Equal(b[:8], []byte(helloMagic)) || kind(b[10]) >= kinds {
+		return hello{}, fmt.Errorf("it does not speak cairn's protocol between boxes")
+	}
+	h := hello{protocol: Protocol(b[9]), kind: kind(b[10]), from: binary.BigEndian.Uint64(b[11:]), to: binary.BigEndian.Uint64(b[19:])}
+	name := make([]byte, b[27])
+	if _, err := io.ReadFull(r, name); err != nil {
+		return hello{}, err
+	}
+	h.cluster = string(name)
+	if b[8] != helloVersion {
+		return h, verdictVersion
+	}
+	return h, nil
+}
+
+// verdict is the answer to a hello.
+type verdict uint8
+
+const (
+	verdictOK verdict = iota
+	verdictVersion
+	verdictBox
+	verdictCluster
+	verdictProtocol
+	verdictUnknown
+)
+
+// Error implements error for those who dialled.
+func (v verdict) Error() string {
+	switch v {
+	case verdictVersion:
+		return "the other box speaks another version of the protocol between boxes"
+	case verdictBox:
+		return "another box answers at this address: two boxes have each other's address, or one has another's number"
+	case verdictCluster:
+		return "the other box belongs to another cluster"
+	case verdictProtocol:
+		return "the other box does not take this protocol"
+	}
+	return "the other box does not know this one: it is not among its servers"
+}

@@ -1,0 +1,177 @@
+package link
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// incoming is a connection that another box has opened.
+type incoming struct {
+	conn net.Conn
+	turn uint64        // in which it came
+	id   laneID        // its to is the box that it comes from; protected by Link.mu
+	done chan struct{} // closed when its reader has ended
+}
+
+func (l *Link) accept() {
+	for {
+		c, err := l.listener.Accept()
+		if err != nil {
+			if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			time.Sleep(redialMin) // out of descriptors, most likely: others will be free again
+			continue
+		}
+		in := &incoming{conn: c, done: make(chan struct{})}
+		if !l.admit(in) {
+			_ = c.Close()
+			continue
+		}
+		l.running.Add(1)
+		go func() {
+			defer l.running.Done()
+			defer l.forget(in)
+			l.serve(in)
+		}()
+	}
+}
+
+// admit counts a connection, unless there are too many.
+func (l *Link) admit(in *incoming) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.incoming) >= incomingMax {
+		return false
+	}
+	l.turns++
+	in.turn = l.turns
+	l.incoming[in.conn] = in
+	return true
+}
+
+func (l *Link) forget(in *incoming) {
+	_ = in.conn.Close()
+	l.mu.Lock()
+	delete(l.incoming, in.conn)
+	l.mu.Unlock()
+	close(in.done)
+}
+
+// serve reads one connection to its end.
+func (l *Link) serve(in *incoming) {
+	c := in.conn
+	_ = c.SetDeadline(time.Now().Add(helloTimeout))
+	h, err := readHello(c)
+	v := l.judge(h, err)
+	if _, werr := c.Write([]byte{byte(v)}); err != nil || werr != nil || v != verdictOK {
+		if v != verdictOK && !errors.Is(err, io.EOF) {
+			l.deps.Observer.Log.Warn("connection of another box refused", "from", c.RemoteAddr(), "box", h.from, "to", h.to, "reason", errors.Join(err, v))
+		}
+		return
+	}
+	_ = c.SetDeadline(time.Time{})
+	if h.kind == kindStream {
+		l.serveStream(c, h)
+		return
+	}
+	l.supersede(in, laneID{h.from, h.protocol, h.kind})
+	handler := l.handlers[h.protocol]
+	err = l.serveMessages(c, h, handler)
+	if !errors.Is(err, io.EOF) && l.ctx.Err() == nil {
+		l.deps.Observer.Log.Debug("connection of another box ended", "box", h.from, "error", err)
+	}
+	if h.kind == kindUrgent {
+		handler.Gone(h.from)
+	}
+}
+
+// judge says whether this box is whom the other one wants.
+func (l *Link) judge(h hello, err error) verdict {
+	var v verdict
+	if errors.As(err, &v) {
+		return v
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err != nil:
+		return verdictVersion
+	case h.to != l.cfg.Box || h.from == l.cfg.Box:
+		return verdictBox
+	case h.cluster != l.cfg.Cluster:
+		return verdictCluster
+	case h.protocol >= protocols || l.handlers[h.protocol] == nil:
+		return verdictProtocol
+	case l.peers[h.from] == "":
+		return verdictUnknown
+	}
+	return verdictOK
+}
+
+// supersede ends an older connection of the same lane and waits for its reader: what a process sent before it died must not
+// be taken after what its successor sends.
+func (l *Link) supersede(in *incoming, id laneID) {
+	var older []*incoming
+	l.mu.Lock()
+	in.id = id
+	for _, other := range l.incoming {
+		if other.turn < in.turn && other.id == id {
+			older = append(older, other)
+		}
+	}
+	l.mu.Unlock()
+	for _, other := range older {
+		_ = other.conn.Close()
+		<-other.done
+	}
+}
+
+func (l *Link) serveMessages(c net.Conn, h hello, handler Handler) error {
+	r := bufio.NewReaderSize(c, 64<<10)
+	for {
+		_ = c.SetReadDeadline(time.Now().Add(idleMax))
+		b, err := readMessage(r, l.cfg.MessageBytesMax)
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			_ = c.SetWriteDeadline(time.Now().Add(idleMax))
+			if _, err := c.Write([]byte{answerProbe}); err != nil {
+				return err
+			}
+			continue
+		}
+		handler.Message(h.from, b)
+	}
+}
+
+// readMessage reads a message, or nil for a probe. Its memory grows as the bytes come, not as the length claims.
+func readMessage(r io.Reader, bytesMax int) ([]byte, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(r, length[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(length[:])
+	if n == 0 {
+		return nil, nil
+	}
+	if uint64(n) > uint64(bytesMax) {
+		return nil, fmt.Errorf("a message of %d bytes, at most %d", n, bytesMax)
+	}
+	const step = 256 << 10
+	b := make([]byte, 0, min(int(n), step))
+	for len(b) < int(n) {
+		at := len(b)
+		b = append(b, make([]byte, min(int(n)-at, step))...)
+		if _, err := io.ReadFull(r, b[at:]); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}

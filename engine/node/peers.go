@@ -1,0 +1,168 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/zkserver/zoocfg"
+	"cairn/engine/link"
+)
+
+// Ensemble says which boxes are one ensemble. A box without it is alone.
+type Ensemble struct {
+	// Box is this box's number among them; Voters and Learners are those that a fresh ensemble begins with.
+	Box              uint64
+	Voters, Learners []uint64
+	// Listen is the address for the other boxes, Peers are theirs.
+	Listen string
+	Peers  map[uint64]string
+	// Cluster is a name that all of them agree on.
+	Cluster string
+}
+
+// EnsembleFrom is what the server.N lines of a zoo.cfg say, or nil when the server is to stand alone. The election port
+// is not used: raft elects over the same connections.
+func EnsembleFrom(f *zoocfg.Config) *Ensemble {
+	if f.Standalone() {
+		return nil
+	}
+	e := &Ensemble{Box: uint64(f.ServerID), Peers: map[uint64]string{}, Cluster: "zoo.cfg"}
+	for _, s := range f.Servers {
+		address := fmt.Sprintf("%s:%d", bracketed(s.Host), s.PeerPort)
+		if s.ID == f.ServerID {
+			e.Listen = address
+		} else {
+			e.Peers[uint64(s.ID)] = address
+		}
+		if s.Observer {
+			e.Learners = append(e.Learners, uint64(s.ID))
+		} else {
+			e.Voters = append(e.Voters, uint64(s.ID))
+		}
+	}
+	slices.Sort(e.Voters)
+	slices.Sort(e.Learners)
+	return e
+}
+
+func bracketed(host string) string {
+	for _, c := range host {
+		if c == ':' && host[0] != '[' {
+			return "[" + host + "]"
+		}
+	}
+	return host
+}
+
+// peers carries the ensemble's messages over the link. It is the ensemble's Transport and the link's Handler.
+type peers struct {
+	link     *link.Link
+	ensemble atomic.Pointer[ensemble.Ensemble] // nil while it is being opened: what is lost then is sent again
+
+	mu      sync.Mutex // protects what follows
+	sending map[uint64]bool
+	running sync.WaitGroup
+}
+
+// Send implements ensemble.Transport.
+func (p *peers) Send(to uint64, message []byte, urgent bool) { p.link.Send(link.Raft, to, message, urgent) }
+
+// SendSnapshot implements ensemble.Transport. There is one at a time for each box.
+func (p *peers) SendSnapshot(to, index uint64, message []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	begin := !p.sending[to]
+	p.sending[to] = true
+	p.running.Add(1)
+	go func() {
+		defer p.running.Done()
+		ok := false
+		if begin {
+			ok = p.carry(to, index, message)
+			p.mu.Lock()
+			delete(p.sending, to)
+			p.mu.Unlock()
+		}
+		if e := p.ensemble.Load(); e != nil {
+			e.SnapshotSent(to, ok)
+		}
+	}()
+}
+
+func (p *peers) carry(to, index uint64, message []byte) bool {
+	e := p.ensemble.Load()
+	if e == nil {
+		return false
+	}
+	src, err := e.OpenSnapshot(index)
+	if err != nil {
+		return false // a newer one has taken its place: raft asks again
+	}
+	defer src.Close()
+	return p.link.Stream(link.Raft, to, message, src.Size, src) == nil
+}
+
+// Message implements link.Handler.
+func (p *peers) Message(from uint64, b []byte) {
+	if e := p.ensemble.Load(); e != nil {
+		_ = e.Receive(from, b) // what it does not take is as lost on the way
+	}
+}
+
+// Stream implements link.Handler.
+func (p *peers) Stream(from uint64, head []byte, size int64, r io.Reader) error {
+	e := p.ensemble.Load()
+	if e == nil {
+		return errStarting
+	}
+	return e.ReceiveSnapshot(from, head, size, r)
+}
+
+// Lost implements link.Handler.
+func (p *peers) Lost(to uint64) {
+	if e := p.ensemble.Load(); e != nil {
+		e.Unreachable(to)
+	}
+}
+
+// Gone implements link.Handler.
+func (p *peers) Gone(box uint64) {
+	if e := p.ensemble.Load(); e != nil {
+		e.Gone(box)
+	}
+}
+
+// openLink opens the door for the other boxes. It begins to carry once the ensemble is there.
+func (n *Node) openLink() error {
+	e := n.cfg.Ensemble
+	if e == nil {
+		return nil
+	}
+	bounds := n.ensembleConfig().Limits
+	l, err := link.New(
+		link.Config{
+			Box: e.Box, Cluster: e.Cluster, Listen: e.Listen, Peers: e.Peers,
+			MessageBytesMax: ensemble.MessageBytesMax(bounds), StreamBytesMax: 2 * bounds.TreeBytesMax,
+			QueueMax: 4 * bounds.ProposalsMax, QueueBytesMax: 2 * bounds.RaftInflightMax * int(bounds.RaftMessageBytesMax),
+		},
+		link.Deps{Listen: n.deps.Listen, Dial: n.deps.Dial, Observer: n.deps.Observer})
+	if err != nil {
+		return err
+	}
+	if err := l.Listen(); err != nil {
+		return errors.Join(fmt.Errorf("listen for the other servers on %s, which server.%d names: %w", e.Listen, e.Box, err), l.Close())
+	}
+	n.peers = &peers{link: l, sending: map[uint64]bool{}}
+	l.Handle(link.Raft, n.peers)
+	n.closes("link", func() error {
+		err := l.Close()
+		n.peers.running.Wait()
+		return err
+	})
+	return nil
+}
