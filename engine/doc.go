@@ -9,6 +9,7 @@
 //	node                    one box, assembled: start order, stop in reverse; wiring only
 //	limits                  every maximum, by name
 //	invariant               what must be true
+//	link                    bytes between boxes, one handler per protocol
 //	console                 HTTP: /metrics, /healthz, /readyz, /commands
 //
 //	ensemble                owner of the raft loop: propose, apply, read index, sessions, watches, snapshots
@@ -51,6 +52,7 @@
 //	the catalog                             the applying goroutine   catalog.Snapshot
 //	groups and their offsets                coordinator.Coordinator  -
 //	flushes of one device                   syncer.Syncer            -
+//	connections between boxes               link.Link                -
 //
 // # The paths
 //
@@ -64,7 +66,8 @@
 // watermark; (2) sockio sends the header and the span by sendfile, or copies what is small; (3) with nothing to send
 // the request parks a Waiter, which the shard wakes when its view has moved.
 //
-// A ZooKeeper write. (1) zkserver decodes it, and hands it to the ensemble; (2) the leader stamps its time and proposes;
+// A ZooKeeper write. (1) zkserver decodes it, and hands it to the ensemble; (2) a box that does not lead sends it over the
+// link, in a stream whose order is kept (ensemble/forward.go); the leader stamps its time and proposes;
 // (3) raftlog writes, the syncer flushes the raft log before any other; (4) on commit znode.Apply validates and mutates
 // under the lock, once per batch; (5) events go to the sessions' outboxes, and then the reply.
 //

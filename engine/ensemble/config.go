@@ -57,7 +57,7 @@ type Config struct {
 	TickTime time.Duration
 	// SessionTimeoutMin and SessionTimeoutMax bound what a client is granted. Default 2 and 20 ticks, as ZooKeeper's.
 	SessionTimeoutMin, SessionTimeoutMax time.Duration
-	// HeartbeatInterval is raft's tick between boxes; an election takes ten of them. Default 100 ms. A box that is alone
+	// HeartbeatInterval is raft's tick between boxes; an election takes ten of them. Default 50 ms. A box that is alone
 	// does not tick.
 	HeartbeatInterval time.Duration
 	// LeaderlessMax is how long this box goes on serving reads, and parks writes, while no leader is known. Beyond it the
@@ -128,7 +128,7 @@ func (c Config) withDefaults() Config {
 		c.SessionTimeoutMax = 20 * c.TickTime
 	}
 	if c.HeartbeatInterval <= 0 {
-		c.HeartbeatInterval = 100 * time.Millisecond
+		c.HeartbeatInterval = 50 * time.Millisecond
 	}
 	if c.LeaderlessMax <= 0 {
 		c.LeaderlessMax = 4 * electionTicks * c.HeartbeatInterval

@@ -1,10 +1,31 @@
 package ensemble
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
 )
+
+// ErrForgot: the leader knows of entries that this box has acknowledged and that its log does not hold: the directory was
+// lost, replaced or set back. The box must not vote as if it had never promised them.
+var ErrForgot = errors.New("the log ends before what this box has acknowledged")
+
+// promised checks a heartbeat against the log. Its commit index is at most what this box has acknowledged to the leader;
+// raft itself would panic.
+func (o *owner) promised(m *pb.Message) error {
+	if m.GetType() != pb.MsgHeartbeat || m.GetTerm() < o.node.BasicStatus().HardState.GetTerm() {
+		return nil
+	}
+	last, err := o.disk.LastIndex()
+	if err != nil || m.GetCommit() <= last {
+		return err
+	}
+	return fmt.Errorf("%w: it ends with entry %d, and box %d, which leads, was told of entry %d; its directory %s was lost, replaced or "+
+		"set back to an older state: put the newer one back", ErrForgot, last, m.GetFrom(), m.GetCommit(), o.e.cfg.Dir)
+}
 
 // gone follows the end of another box's connection. On the leader that box's lease ends. A box whose leader is gone
 // forgets it, so that it votes for another at once, and stands for election itself unless another does so first: the

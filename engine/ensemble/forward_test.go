@@ -279,3 +279,24 @@ func TestALaggingBoxIsBroughtASnapshot(t *testing.T) {
 		})
 	}
 }
+
+// A box whose directory was lost says so, instead of voting as if it had never promised anything, and the others go on.
+func TestABoxThatForgotStops(t *testing.T) {
+	net := three(t, 9, limits.ZooKeeper{})
+	leader, forgetful, _ := net.followers(t)
+	for n := range 20 {
+		if out, err := net.write(t, leader, op(0, create(fmt.Sprintf("/n%d", n), "", jute.Persistent)), nil); err != nil || out.Err != jute.OK {
+			t.Fatal(out.Err, err)
+		}
+	}
+	net.s.RunFor(time.Second)
+	id := forgetful.cfg.Box
+	forgetful.close()
+	net.boxes[id] = net.open(t, id, tempDir(t))
+	if !net.s.RunUntil(20*time.Second, func() bool { return net.boxes[id].Failed() != nil }) || !errors.Is(net.boxes[id].Failed(), ErrForgot) {
+		t.Fatalf("a box that forgot: %v, %+v", net.boxes[id].Failed(), net.boxes[id].Status())
+	}
+	if out, err := net.write(t, net.leader(t), op(0, create("/after", "", jute.Persistent)), nil); err != nil || out.Err != jute.OK {
+		t.Fatal(out.Err, err)
+	}
+}

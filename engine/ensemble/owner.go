@@ -168,6 +168,10 @@ func (o *owner) take(m *message) {
 		o.register(m.register)
 	case msgReceive:
 		o.heard(m.box)
+		if err := o.promised(m.raft); err != nil {
+			o.fail(err)
+			return
+		}
 		_ = o.node.Step(m.raft) // what raft does not want (an unknown sender, an old term) it drops
 	case msgPeer:
 		o.heard(m.box)

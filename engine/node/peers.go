@@ -70,7 +70,9 @@ type peers struct {
 }
 
 // Send implements ensemble.Transport.
-func (p *peers) Send(to uint64, message []byte, urgent bool) { p.link.Send(link.Raft, to, message, urgent) }
+func (p *peers) Send(to uint64, message []byte, urgent bool) {
+	p.link.Send(link.Raft, to, message, urgent)
+}
 
 // SendSnapshot implements ensemble.Transport. There is one at a time for each box.
 func (p *peers) SendSnapshot(to, index uint64, message []byte) {
