@@ -105,7 +105,7 @@ func (p *peers) carry(to, index uint64, message []byte) bool {
 	if err != nil {
 		return false // a newer one has taken its place: raft asks again
 	}
-	defer src.Close()
+	defer func() { _ = src.Close() }() // it was only read
 	return p.link.Stream(link.Raft, to, message, src.Size, src) == nil
 }
 
