@@ -281,6 +281,9 @@ func parseQuota(data []byte) (quotaTrack, error) {
 	if len(data) == 0 {
 		return q, nil
 	}
+	if len(data) > quotaTextMax {
+		return q, errQuota
+	}
 	values := make(map[string]int64)
 	pairs := strings.FieldsFunc(string(data), func(r rune) bool { return r == ',' || r == ';' })
 	if data[0] == ',' || data[0] == ';' || len(pairs) > quotaPairsMax {
@@ -320,8 +323,12 @@ func parseQuota(data []byte) (quotaTrack, error) {
 	return q, nil
 }
 
-// quotaPairsMax bounds the keys of a stats node, which is rewritten with every change below its quota.
-const quotaPairsMax = 64
+// quotaPairsMax and quotaTextMax bound the keys and the bytes of a stats node, which is read and rewritten with every
+// change below its quota: what a client wrote there once must not be paid for by each of the small writes that follow.
+const (
+	quotaPairsMax = 64
+	quotaTextMax  = 1 << 10
+)
 
 // String writes the text as ZooKeeper does: count and bytes first, and behind them an "=" that old parsers stop at.
 func (q *quotaTrack) String() string {
