@@ -66,6 +66,7 @@ func (x *txn) fixACL(acls []jute.ACL) ([]jute.ACL, jute.Code) {
 		return acls, jute.OK
 	}
 	fixed := make([]jute.ACL, 0, len(acls))
+	expanded := 0
 	for i, a := range acls {
 		if i < aclDuplicatesMax && slices.Contains(acls[:i], a) {
 			continue
@@ -75,6 +76,9 @@ func (x *txn) fixACL(acls []jute.ACL) ([]jute.ACL, jute.Code) {
 			n := len(fixed)
 			for _, id := range x.e.Auth {
 				if x.authenticates(id.Scheme) {
+					if expanded += aclSize(&id); expanded > aclExpandedMax {
+						return nil, jute.InvalidACL
+					}
 					fixed = append(fixed, jute.ACL{Perms: a.Perms, ID: id})
 				}
 			}
@@ -94,6 +98,14 @@ func (x *txn) fixACL(acls []jute.ACL) ([]jute.ACL, jute.Code) {
 // aclDuplicatesMax is the length of a list beyond which duplicates are kept: finding them takes the square of the
 // length, and such a list comes from nobody who means it.
 const aclDuplicatesMax = 1024
+
+// aclExpandedMax bounds what the scheme auth is expanded to, in encoded bytes: each of its ACLs stands for all ids of the
+// connection, and the list must stay one that a snapshot can hold and a client can be answered with (ZooKeeper's own is
+// bounded by jute.maxbuffer, which its transaction must fit into).
+const aclExpandedMax = jute.MaxBufferDefault
+
+// aclSize is the encoded length of an ACL with this id.
+func aclSize(id *jute.ID) int { return 12 + len(id.Scheme) + len(id.ID) }
 
 // authenticates tells the schemes that prove who somebody is (isAuthenticated), unlike ip.
 func (x *txn) authenticates(scheme string) bool {

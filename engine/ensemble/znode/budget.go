@@ -28,11 +28,15 @@ func (t *Tree) WouldGrow(e *Entry) int64 {
 	}
 	free := t.freeCount
 	var grow int64
+	auth := 0 // what an ACL of the scheme auth may become
+	for i := range e.Auth {
+		auth += aclSize(&e.Auth[i])
+	}
 	for i := range e.Ops {
 		op := &e.Ops[i]
 		switch op.Type {
 		case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL, OpEnsure:
-			grow += blobBytes(len(lastName(op.Path))+10+len(op.Data)) + ephemeralBytes + growACL(op.ACL)
+			grow += blobBytes(len(lastName(op.Path))+10+len(op.Data)) + ephemeralBytes + growACL(op.ACL, auth)
 			if free--; free < 0 {
 				grow += nodeBytes
 			}
@@ -47,7 +51,7 @@ func (t *Tree) WouldGrow(e *Entry) int64 {
 			}
 			grow += max(blobBytes(name+len(op.Data))-was, 0)
 		case jute.OpSetACL:
-			grow += growACL(op.ACL)
+			grow += growACL(op.ACL, auth)
 		}
 	}
 	return grow
@@ -55,14 +59,18 @@ func (t *Tree) WouldGrow(e *Entry) int64 {
 
 func lastName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-// growACL is what a list takes if no node has it yet.
-func growACL(acls []jute.ACL) int64 {
+// growACL is what a list takes if no node has it yet; auth are the bytes that one of the scheme auth is expanded to.
+func growACL(acls []jute.ACL, auth int) int64 {
 	if len(acls) <= 1 && (len(acls) == 0 || acls[0].ID == jute.AnyoneID()) {
 		return 0
 	}
-	n := 4
+	n, expanded := 4, 0
 	for i := range acls {
-		n += 12 + len(acls[i].ID.Scheme) + len(acls[i].ID.ID)
+		if acls[i].ID.Scheme == jute.SchemeAuth {
+			expanded = min(expanded+auth, aclExpandedMax) // beyond it the entry fails
+			continue
+		}
+		n += aclSize(&acls[i].ID)
 	}
-	return aclBytes(n)
+	return aclBytes(n + expanded)
 }

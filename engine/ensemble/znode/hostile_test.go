@@ -2,6 +2,7 @@ package znode
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"cairn/engine/ensemble/jute"
@@ -23,5 +24,44 @@ func TestLongQuotaTextIsNotKept(t *testing.T) {
 	create(tree, as, "/q/x")
 	if data, _, _ := tree.Peek(stats); len(data) > 1024 {
 		t.Errorf("a change below the quota rewrote %d bytes", len(data))
+	}
+}
+
+// An ACL of the scheme auth stands for every id of its connection: that counts when the leader looks whether an entry
+// fits.
+func TestWouldGrowCountsExpandedACLs(t *testing.T) {
+	tree, as := open()
+	for i := range 16 {
+		as.Auth = append(as.Auth, jute.ID{Scheme: "digest", ID: fmt.Sprintf("user%d:%s", i, bytes.Repeat([]byte("h"), 200))})
+	}
+	acl := make([]jute.ACL, 100)
+	for i := range acl {
+		acl[i] = jute.ACL{Perms: int32(i), ID: jute.ID{Scheme: jute.SchemeAuth}}
+	}
+	as.Ops = []jute.Op{{Type: jute.OpCreate, Path: "/x", ACL: acl}}
+	before, want := tree.Bytes(), tree.WouldGrow(as)
+	if o := tree.Apply(as); o.Err != jute.OK {
+		t.Fatal(o.Err)
+	}
+	if grown := tree.Bytes() - before; grown > want {
+		t.Errorf("grew by %d bytes, foreseen %d", grown, want)
+	}
+}
+
+// A list of ACLs that a small frame names as auth many times, for many ids, is not kept at many times the frame's size.
+func TestExpandedACLsAreBounded(t *testing.T) {
+	tree, as := open()
+	for i := range 64 {
+		as.Auth = append(as.Auth, jute.ID{Scheme: "digest", ID: fmt.Sprintf("user%d:%s", i, bytes.Repeat([]byte("h"), 64))})
+	}
+	acl := make([]jute.ACL, 2000)
+	for i := range acl {
+		acl[i] = jute.ACL{Perms: int32(i), ID: jute.ID{Scheme: jute.SchemeAuth}}
+	}
+	if o := create(tree, as, "/x", acl...); o.Err != jute.InvalidACL {
+		t.Errorf("%v, want %v", o.Err, jute.InvalidACL)
+	}
+	if o := create(tree, as, "/x", acl[:100]...); o.Err != jute.OK {
+		t.Error(o.Err)
 	}
 }
