@@ -210,7 +210,7 @@ func (c *conn) ask(s *slot) error {
 // weight is what a write holds while it is under way, in bytes: its frame, what it is decoded into, and the entry that
 // the ensemble makes of it. The smallest operations grow most.
 func weight(e *znode.Entry, frame int) int64 {
-	return int64(2*frame + 256*(1+len(e.Ops)) + 64*len(e.Auth))
+	return int64(2*frame + 256*(1+len(e.Ops)) + 64*len(e.Auth) + idBytes(e.Auth))
 }
 
 // done takes the outcome of a write. It runs on the ensemble's goroutine and only notes it: After answers, under the

@@ -74,11 +74,23 @@ func (c *conn) addID(id jute.ID) bool {
 	if slices.Contains(now.IDs, id) {
 		return true
 	}
-	if len(now.IDs) >= c.s.cfg.Limits.AuthIDsMax {
+	if len(now.IDs) >= c.s.cfg.Limits.AuthIDsMax || idBytes(now.IDs)+len(id.ID) > authBytesMax {
 		return false
 	}
 	c.access.Store(&znode.Access{IDs: append(slices.Clone(now.IDs), id), SkipACL: now.SkipACL})
 	return true
+}
+
+// authBytesMax bounds the ids of a connection in bytes. Every write carries them through the log of every box, so that a
+// long one, sent once, would make each small request behind it a large one.
+const authBytesMax = 8 << 10
+
+func idBytes(ids []jute.ID) int {
+	n := 0
+	for i := range ids {
+		n += len(ids[i].ID)
+	}
+	return n
 }
 
 // Digest is the id that the scheme digest makes of "user:password": the user, a colon, and the base64 of the SHA-1 of

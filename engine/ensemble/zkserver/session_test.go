@@ -191,6 +191,14 @@ func TestAuth(t *testing.T) {
 		other.must(jute.XidAuth, jute.OpAuth, auth("digest", "super:test"))
 		other.must(4, jute.OpSetData, setBody("/mine", nil, -1))
 	})
+	t.Run("long ids", func(t *testing.T) { // which every write of the connection would carry
+		c := b.connect(t, 5000)
+		c.must(jute.XidAuth, jute.OpAuth, auth("digest", strings.Repeat("u", 1000)+":p"))
+		if p := c.call(jute.XidAuth, jute.OpAuth, auth("digest", strings.Repeat("u", 500<<10)+":p")); p.Err != jute.AuthFailed {
+			t.Fatalf("%+v", p)
+		}
+		c.closed()
+	})
 	t.Run("too many ids", func(t *testing.T) {
 		c := b.connect(t, 5000)
 		var p reply
