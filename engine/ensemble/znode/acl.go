@@ -49,8 +49,33 @@ func matches(scheme, id, expression string) bool {
 	return false
 }
 
+// permits asks a long list once in an entry: who asks is the same for all its ops, and no list is freed before its end.
+// Otherwise a multi of small ops on one node would cost their number times the length of its list.
 func (x *txn) permits(id nodeID, perm int32) bool {
-	return Permits(x.t.acls.list(x.t.node(id).acl), perm, x.acc)
+	acl := x.t.node(id).acl
+	list := x.t.acls.list(acl)
+	if len(list) <= aclShort {
+		return Permits(list, perm, x.acc)
+	}
+	ask := question{acl, perm}
+	permitted, known := x.asked[ask]
+	if !known {
+		permitted = Permits(list, perm, x.acc)
+		if x.asked == nil {
+			x.asked = make(map[question]bool)
+		}
+		x.asked[ask] = permitted
+	}
+	return permitted
+}
+
+// aclShort is the length up to which asking a list again costs about as much as remembering its answer.
+const aclShort = 8
+
+// question is what a list was asked.
+type question struct {
+	acl  aclID
+	perm int32
 }
 
 // fixACL is PrepRequestProcessor.fixupACL: duplicates are removed, the scheme auth becomes the authenticated ids of the

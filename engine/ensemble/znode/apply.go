@@ -19,6 +19,7 @@ type txn struct {
 	owner int64 // of the ephemerals that are made
 	acc   Access
 	out   *Outcome
+	asked map[question]bool // what long lists of ACLs answered
 }
 
 // Apply applies one entry. It never fails as a whole: an entry that may not be applied takes its zxid and says why in

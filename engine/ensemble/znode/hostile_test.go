@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	"cairn/engine/ensemble/jute"
 )
@@ -63,5 +64,35 @@ func TestExpandedACLsAreBounded(t *testing.T) {
 	}
 	if o := create(tree, as, "/x", acl[:100]...); o.Err != jute.OK {
 		t.Error(o.Err)
+	}
+}
+
+// What a long list of ACLs permits is asked once in an entry: a multi of small operations on one node does not cost its
+// length times the list's.
+func TestMultiOfManyChecksOfLongACL(t *testing.T) {
+	tree, as := open()
+	acl := make([]jute.ACL, 40000)
+	for i := range acl {
+		acl[i] = jute.ACL{Perms: jute.PermAll, ID: jute.ID{Scheme: jute.SchemeIP, ID: fmt.Sprintf("10.%d.%d.1", i>>8, i&0xff)}}
+	}
+	if o := create(tree, as, "/x", acl...); o.Err != jute.OK {
+		t.Fatal(o.Err)
+	}
+	as.Kind, as.Auth = KindMulti, []jute.ID{acl[len(acl)-1].ID}
+	as.Ops = make([]jute.Op, 2000)
+	for i := range as.Ops {
+		as.Ops[i] = jute.Op{Type: jute.OpCheck, Path: "/x", Version: -1}
+	}
+	as.Ops[len(as.Ops)-1] = jute.Op{Type: jute.OpSetData, Path: "/x", Version: -1}
+	began := time.Now()
+	if o := tree.Apply(as); o.Err != jute.OK {
+		t.Error(o.Err)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("2000 operations took %v", took)
+	}
+	as.Auth = []jute.ID{{Scheme: jute.SchemeIP, ID: "10.0.0.2"}}
+	if o := tree.Apply(as); o.Err != jute.NoAuth {
+		t.Errorf("a stranger: %v, want %v", o.Err, jute.NoAuth)
 	}
 }
