@@ -274,6 +274,9 @@ func genOp(rt *rapid.T) jute.Op {
 	if n := rapid.IntRange(-1, 20).Draw(rt, "size"); n >= 0 {
 		op.Data = []byte(strings.Repeat("d", n))
 	}
+	if op.Type == jute.OpDelete && rapid.IntRange(0, 9).Draw(rt, "odd") == 0 {
+		op.Path = "/" + op.Path // no node has it, though its parent may be an alias of the root
+	}
 	if !op.Type.IsCreate() {
 		return op
 	}
