@@ -20,6 +20,9 @@ type txn struct {
 	acc   Access
 	out   *Outcome
 	asked map[question]bool // what long lists of ACLs answered
+	// counted are the subtrees that were counted for quotas, kept up to date since: a multi that makes the stats of one
+	// again and again does not walk through it again and again.
+	counted map[string]quotaTrack
 }
 
 // Apply applies one entry. It never fails as a whole: an entry that may not be applied takes its zxid and says why in

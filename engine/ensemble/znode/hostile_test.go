@@ -96,3 +96,89 @@ func TestMultiOfManyChecksOfLongACL(t *testing.T) {
 		t.Errorf("a stranger: %v, want %v", o.Err, jute.NoAuth)
 	}
 }
+
+// A subtree is counted once in an entry, however often the entry makes the stats of its quota, and what the entry changes
+// meanwhile is counted with it.
+func TestMultiOfManyQuotaStats(t *testing.T) {
+	tree, as := open()
+	const stats = "/zookeeper/quota/q/" + quotaStats
+	create(tree, as, "/q")
+	create(tree, as, "/zookeeper/quota/q")
+	for i := range 100 {
+		create(tree, as, fmt.Sprintf("/q/%d", i))
+		as.Kind = KindMulti
+		as.Ops = nil
+		for j := range 1000 {
+			as.Ops = append(as.Ops, jute.Op{Type: jute.OpCreate, Path: fmt.Sprintf("/q/%d/%d", i, j), ACL: jute.OpenACL()})
+		}
+		if o := tree.Apply(as); o.Err != jute.OK {
+			t.Fatal(o.Err)
+		}
+		as.Kind = KindOp
+	}
+	as.Kind = KindMulti
+	as.Ops = nil
+	for i := range 2000 {
+		as.Ops = append(as.Ops,
+			jute.Op{Type: jute.OpCreate, Path: stats, ACL: jute.OpenACL()},
+			jute.Op{Type: jute.OpCreate, Path: fmt.Sprintf("/q/x%d", i), Data: []byte("12345"), ACL: jute.OpenACL()},
+			jute.Op{Type: jute.OpSetData, Path: fmt.Sprintf("/q/x%d", i), Data: []byte("1234567"), Version: -1},
+			jute.Op{Type: jute.OpDelete, Path: fmt.Sprintf("/q/0/%d", i%1000), Version: -1},
+			jute.Op{Type: jute.OpDelete, Path: stats, Version: -1})
+		if i >= 1000 {
+			as.Ops[len(as.Ops)-2] = jute.Op{Type: jute.OpCheck, Path: "/q", Version: -1}
+		}
+	}
+	as.Ops = as.Ops[:len(as.Ops)-1]
+	began := time.Now()
+	if o := tree.Apply(as); o.Err != jute.OK {
+		t.Fatal(o.Err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("2000 stats took %v", took)
+	}
+	// The last stats were made before the last node, which no limits counted since.
+	data, _, _ := tree.Peek(stats)
+	want := fmt.Sprintf("count=%d,bytes=%d", 1+100+100*1000-1000+1999, 101*4+1999*7)
+	if string(data) != want {
+		t.Errorf("%s, want %s", data, want)
+	}
+	if err := checkTree(tree); err != nil {
+		t.Error(err)
+	}
+}
+
+// A quota over the quotas themselves counts the same in one entry as in several.
+func TestQuotaOfQuotasInOneEntry(t *testing.T) {
+	const dir = "/zookeeper/quota/zookeeper"
+	ops := []jute.Op{
+		{Type: jute.OpCreate, Path: dir, ACL: jute.OpenACL()},
+		{Type: jute.OpCreate, Path: dir + "/" + quotaLimits, ACL: jute.OpenACL()},
+		{Type: jute.OpCreate, Path: dir + "/" + quotaStats, Data: []byte("data"), ACL: jute.OpenACL()},
+		{Type: jute.OpSetData, Path: dir, Data: []byte("more"), Version: -1},
+		{Type: jute.OpDelete, Path: dir + "/" + quotaStats, Version: -1},
+		{Type: jute.OpCreate, Path: dir + "/" + quotaStats, Data: []byte("other"), ACL: jute.OpenACL()},
+	}
+	var texts []string
+	for _, together := range []bool{false, true} {
+		tree, as := open()
+		if as.Ops = ops; together {
+			as.Kind = KindMulti
+			if o := tree.Apply(as); o.Err != jute.OK {
+				t.Fatal(o.Err)
+			}
+		} else {
+			for i := range ops {
+				as.Ops = ops[i : i+1]
+				if o := tree.Apply(as); o.Err != jute.OK {
+					t.Fatal(o.Err)
+				}
+			}
+		}
+		data, _, _ := tree.Peek(dir + "/" + quotaStats)
+		texts = append(texts, string(data))
+	}
+	if texts[0] != texts[1] {
+		t.Errorf("%s in several entries, %s in one", texts[0], texts[1])
+	}
+}

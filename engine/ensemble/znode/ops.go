@@ -105,6 +105,7 @@ func (x *txn) createNode(parent nodeID, hash uint64, in insertion) nodeID {
 	p.pzxid = x.zxid
 	t.nodeSum += t.metaSum(parent, hash)
 	id := t.insert(parent, hash, in)
+	x.recount(in.path, int64(len(in.data)), 1)
 	parentPath := in.path[:len(in.path)-len(in.name)-1]
 	x.quotaCreated(parentPath, in.name)
 	x.countQuota(in.path, int64(len(in.data)), 1)
@@ -162,6 +163,7 @@ func (x *txn) deleteNode(path string) {
 	t.node(parent).pzxid = x.zxid
 	t.nodeSum += t.metaSum(parent, parentHash)
 	t.remove(id, hash, len(path))
+	x.recount(path, -int64(size), -1)
 	x.quotaDeleted(parentPath, name)
 	x.countQuota(path, -int64(size), -1)
 	x.changed(jute.EventNodeChildrenChanged, parentPath, parent)
@@ -206,6 +208,7 @@ func (x *txn) replaceData(id nodeID, hash uint64, path string, data []byte, vers
 	n := t.node(id)
 	n.version, n.mzxid, n.mtime = version, x.zxid, x.time
 	t.sum(id, hash)
+	x.recount(path, grown, 0)
 	x.countQuota(path, grown, 0)
 	x.changed(jute.EventNodeDataChanged, path, id)
 }

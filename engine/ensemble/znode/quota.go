@@ -140,15 +140,38 @@ func (x *txn) quotaCreated(parentPath, name string) {
 	case quotaLimits:
 		x.t.quotas.add(target)
 	case quotaStats:
-		stats := quotaTrack{count: 0, bytes: 0}
-		if top := x.t.find(target); top != 0 {
-			x.t.walk(top, func(id nodeID) bool {
-				stats.count++
-				stats.bytes += int64(x.t.dataLen(id))
-				return true
-			})
+		x.writeStats(target, x.countSubtree(target))
+	}
+}
+
+// countSubtree counts the nodes and bytes at and below a path.
+func (x *txn) countSubtree(path string) quotaTrack {
+	stats, known := x.counted[path]
+	if known {
+		return stats
+	}
+	if top := x.t.find(path); top != 0 {
+		x.t.walk(top, func(id nodeID) bool {
+			stats.count++
+			stats.bytes += int64(x.t.dataLen(id))
+			return true
+		})
+	}
+	if x.counted == nil {
+		x.counted = make(map[string]quotaTrack)
+	}
+	x.counted[path] = stats
+	return stats
+}
+
+// recount enters a change at path into what was counted in this entry. It comes at once after the change of the tree.
+func (x *txn) recount(path string, bytes, count int64) {
+	for top, stats := range x.counted { // each by itself: the order does not matter
+		if within(path, top) {
+			stats.count += count
+			stats.bytes += bytes
+			x.counted[top] = stats
 		}
-		x.writeStats(target, stats)
 	}
 }
 
@@ -181,12 +204,15 @@ func (x *txn) countQuota(path string, bytes, count int64) {
 
 // writeStats puts stats into the stats node of a quota, if there is one.
 func (x *txn) writeStats(prefix string, stats quotaTrack) {
-	id, hash := x.t.lookup(pathQuota + prefix + "/" + quotaStats)
+	path := pathQuota + prefix + "/" + quotaStats
+	id, hash := x.t.lookup(path)
 	if id == 0 {
 		return
 	}
+	text := []byte(stats.String())
+	x.recount(path, int64(len(text)-x.t.dataLen(id)), 0)
 	x.t.unsum(id, hash)
-	x.t.setData(id, []byte(stats.String()))
+	x.t.setData(id, text)
 	x.t.sum(id, hash)
 }
 
