@@ -241,6 +241,7 @@ func (c *conn) lookUp(t *znode.Tree, w *ensemble.Watches, q *request, r *result)
 
 // lookUpAll answers a multiRead: each part by itself. What it may add up to is bounded by the outbox.
 func (c *conn) lookUpAll(t *znode.Tree, q *request, r *result) error {
+	who := q.access.Remembering()
 	r.multiple = make([]jute.OpResult, len(q.ops))
 	size := 0
 	for i := range q.ops {
@@ -248,10 +249,10 @@ func (c *conn) lookUpAll(t *znode.Tree, q *request, r *result) error {
 		p.Type = op.Type
 		switch op.Type {
 		case jute.OpGetData:
-			p.Data, p.Stat, p.Err = t.Get(op.Path, *q.access)
+			p.Data, p.Stat, p.Err = t.Get(op.Path, who)
 			size += len(p.Data)
 		case jute.OpGetChildren:
-			p.Children, _, p.Err = t.Children(op.Path, *q.access)
+			p.Children, _, p.Err = t.Children(op.Path, who)
 			for _, name := range p.Children {
 				size += 16 + len(name)
 			}

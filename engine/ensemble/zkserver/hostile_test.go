@@ -3,6 +3,7 @@ package zkserver
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -270,5 +271,29 @@ func TestEnsembleEnds(t *testing.T) {
 	fresh.closed()
 	if got := b.word(t, "isro"); got != "null" {
 		t.Errorf("%q", got)
+	}
+}
+
+// A multiRead of small parts asks the long ACLs of their node once: it holds the ensemble's lock.
+func TestMultiReadOfLongACL(t *testing.T) {
+	b := start(t, nil)
+	c := b.connect(t, 5000)
+	q := jute.CreateRequest{Path: "/long", ACL: make([]jute.ACL, 40000)}
+	for i := range q.ACL {
+		q.ACL[i] = jute.ACL{Perms: jute.PermRead, ID: jute.ID{Scheme: jute.SchemeIP, ID: fmt.Sprintf("9.%d.%d.1", i>>8, i&0xff)}}
+	}
+	c.must(1, jute.OpCreate, q.Append(nil))
+	ops := make([]jute.Op, 500)
+	for i := range ops {
+		ops[i] = jute.Op{Type: jute.OpGetData, Path: "/long"}
+	}
+	began := time.Now()
+	p := c.must(2, jute.OpMultiRead, jute.AppendMulti(nil, ops))
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("500 reads took %v", took)
+	}
+	results := jute.ReadMultiResponse(jute.NewReader(p.body), len(ops))
+	if len(results) != len(ops) || results[0].Err != jute.NoAuth || results[499].Err != jute.NoAuth {
+		t.Errorf("%d results", len(results))
 	}
 }

@@ -52,19 +52,24 @@ func matches(scheme, id, expression string) bool {
 // permits asks a long list once in an entry: who asks is the same for all its ops, and no list is freed before its end.
 // Otherwise a multi of small ops on one node would cost their number times the length of its list.
 func (x *txn) permits(id nodeID, perm int32) bool {
-	acl := x.t.node(id).acl
-	list := x.t.acls.list(acl)
-	if len(list) <= aclShort {
-		return Permits(list, perm, x.acc)
+	if x.acc.asked == nil && len(x.e.Ops) > 1 {
+		x.acc = x.acc.Remembering()
+	}
+	return x.t.permits(id, perm, x.acc)
+}
+
+// permits asks the list of a node, unless who asks remembers its answer.
+func (t *Tree) permits(id nodeID, perm int32, who Access) bool {
+	acl := t.node(id).acl
+	list := t.acls.list(acl)
+	if who.asked == nil || len(list) <= aclShort {
+		return Permits(list, perm, who)
 	}
 	ask := question{acl, perm}
-	permitted, known := x.asked[ask]
+	permitted, known := who.asked[ask]
 	if !known {
-		permitted = Permits(list, perm, x.acc)
-		if x.asked == nil {
-			x.asked = make(map[question]bool)
-		}
-		x.asked[ask] = permitted
+		permitted = Permits(list, perm, who)
+		who.asked[ask] = permitted
 	}
 	return permitted
 }

@@ -19,7 +19,6 @@ type txn struct {
 	owner int64 // of the ephemerals that are made
 	acc   Access
 	out   *Outcome
-	asked map[question]bool // what long lists of ACLs answered
 	// counted are the subtrees that were counted for quotas, kept up to date since: a multi that makes the stats of one
 	// again and again does not walk through it again and again.
 	counted map[string]quotaTrack

@@ -129,6 +129,14 @@ type Access struct {
 	IDs      []jute.ID
 	Internal bool // the box itself: everything is open to it
 	SkipACL  bool // zookeeper.skipACL: ACLs are not looked at; /cairn stays protected
+
+	asked map[question]bool // what long lists of ACLs answered; nil: it is not remembered
+}
+
+// Remembering is the same access for several questions under one hold of the lock: each long list is asked once.
+func (a Access) Remembering() Access {
+	a.asked = make(map[question]bool)
+	return a
 }
 
 // Box is the access of the box itself.

@@ -18,7 +18,7 @@ func (t *Tree) readable(path string, who Access, perm int32) (nodeID, jute.Code)
 	if id == 0 {
 		return 0, jute.NoNode
 	}
-	if !Permits(t.acls.list(t.node(id).acl), perm, who) {
+	if !t.permits(id, perm, who) {
 		return 0, jute.NoAuth
 	}
 	return id, jute.OK
