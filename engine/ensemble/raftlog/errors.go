@@ -11,7 +11,7 @@ var (
 	// ErrCorrupt means that durable bytes are not what was written. It is never repaired silently: the box must rejoin by
 	// snapshot or be restored. The concrete error is a CorruptError.
 	ErrCorrupt = errors.New("corrupt")
-	// ErrClosed is returned by Flush after Close.
+	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("raft log closed")
 	// ErrTooLarge refuses a payload that is longer than Config.PayloadBytesMax.
 	ErrTooLarge = errors.New("payload too large")

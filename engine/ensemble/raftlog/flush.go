@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path"
+
+	"github.com/tidwall/wal"
 )
 
 // Flush writes everything that was appended before the call as one write of the library and makes it durable. It is the
@@ -27,7 +29,7 @@ func (l *Log) Flush() error {
 	}
 	l.spare, l.spareEnd = frames[:0], ends[:0]
 	if cap(l.spare) > 4<<20 {
-		l.spare = nil // a burst's memory is given back
+		l.spare, l.batch = nil, wal.Batch{} // a burst's memory is given back, and the library's copy of it
 	}
 	if drop > 0 {
 		if err := l.dropSegments(drop); err != nil {

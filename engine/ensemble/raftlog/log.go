@@ -93,7 +93,7 @@ type Log struct {
 	failed    error
 	closed    bool
 
-	fileMu   sync.Mutex // protects the files against Close while a flush runs; taken before pendingMu
+	fileMu   sync.Mutex // protects the files against Close while a flush runs or a snapshot is named; taken before pendingMu
 	wal      *wal.Log
 	batch    wal.Batch
 	spare    []byte
@@ -170,6 +170,13 @@ func (l *Log) recover(restore func(SnapshotMeta, io.Reader) error) (*Recovered, 
 	l.hardState = r.HardState
 	r.LastSeq = l.nextSeq - 1
 	r.ShorterThanPromised = r.LastSeq < l.cfg.PromisedSeq
+	if log.unmarked {
+		// Before anything that follows the snapshot: without its marker the next start would read what follows as a part of
+		// the log that the snapshot has replaced.
+		if err := l.MarkSnapshot(r.Snapshot); err != nil {
+			return nil, err
+		}
+	}
 	return r, nil
 }
 
@@ -280,6 +287,12 @@ func (l *Log) push(f frame) {
 	l.nextSeq++
 	l.pending = appendFrame(l.pending, &f)
 	l.ends = append(l.ends, len(l.pending))
+}
+
+func (l *Log) isClosed() bool {
+	l.pendingMu.Lock()
+	defer l.pendingMu.Unlock()
+	return l.closed
 }
 
 // Failed is the error that ended this log, or nil.

@@ -59,13 +59,7 @@ func (l *Log) ReceiveSnapshot(index uint64, size int64, from io.Reader, restore 
 	temp := path.Join(l.snapDir, fmt.Sprintf("%0*d%s", segmentDigits, index, receivedSuffix))
 	m, err := l.receive(temp, index, size, from, restore)
 	if err == nil {
-		err = l.deps.FS.Rename(temp, path.Join(l.snapDir, snapshotName(index)))
-	}
-	if err == nil {
-		err = l.deps.FS.SyncDir(l.snapDir)
-	}
-	if err == nil {
-		err = l.keep(m.SnapshotID)
+		err = l.admit(temp, m.SnapshotID)
 	}
 	if err != nil {
 		_ = l.deps.FS.Remove(temp) // or at the next Open

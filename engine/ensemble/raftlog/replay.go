@@ -14,11 +14,19 @@ type replay struct {
 	confState ConfState // that the log began with
 	marker    SnapshotID
 	records   uint64
+	// floating: the log's front was dropped, and base is that of a marker with nothing but markers before it. Entries that
+	// lie behind the marker's snapshot may have stood in what was dropped: the next entry says where the log begins.
+	floating bool
+	fronted  bool // the log begins with record 1
+	// unmarked: the snapshot that was restored replaces the log, and no marker says so.
+	unmarked bool
 }
 
 // add takes one record. The payload is copied: the segment's bytes are let go of.
 func (r *replay) add(f frame) error {
-	r.records++
+	if r.records++; r.records == 1 {
+		r.fronted = f.seq == 1
+	}
 	switch f.kind {
 	case kindEntry:
 		return r.addEntry(f)
@@ -47,9 +55,10 @@ func (r *replay) addEntry(f frame) error {
 	if f.index == 0 {
 		return fmt.Errorf("an entry with index 0")
 	}
-	if len(r.entries) == 0 && r.base == 0 {
+	if len(r.entries) == 0 && (r.base == 0 || r.floating && f.index > r.base) {
 		r.base = f.index - 1
 	}
+	r.floating = false
 	last := r.base + uint64(len(r.entries))
 	switch {
 	case f.index > last+1:
@@ -70,29 +79,26 @@ func (r *replay) addMarker(m SnapshotID) {
 	if m.Index >= r.marker.Index {
 		r.marker = m
 	}
-	if m.Index <= r.base {
-		return
-	}
-	at := m.Index - r.base - 1
-	if at >= uint64(len(r.entries)) || r.entries[at].Term != m.Term {
+	if r.replacedBy(m) {
+		r.floating = r.floating || r.base == 0 && len(r.entries) == 0 && !r.fronted
 		r.entries, r.base = r.entries[:0], m.Index
 	}
 }
 
-// contradicts tells whether the log holds another entry at the snapshot's index than the snapshot ends with.
-func (r *replay) contradicts(s SnapshotID) bool {
+// replacedBy tells whether a snapshot lies beyond the log, or ends with another entry than the log has at its index.
+func (r *replay) replacedBy(s SnapshotID) bool {
 	at := s.Index - r.base - 1
-	return s.Index > r.base && at < uint64(len(r.entries)) && r.entries[at].Term != s.Term
+	return s.Index > r.base && (at >= uint64(len(r.entries)) || r.entries[at].Term != s.Term)
 }
 
 // after returns the entries behind index, and whether the log covers everything behind it.
 func (r *replay) after(index uint64) ([]Entry, bool) {
 	last := r.base + uint64(len(r.entries))
 	switch {
-	case len(r.entries) == 0 || last <= index:
-		return nil, r.hardState.Commit <= max(index, last)
-	case r.base > index:
+	case r.base > index || r.hardState.Commit > max(index, last):
 		return nil, false
+	case last <= index:
+		return nil, true
 	}
 	return r.entries[index-r.base:], true
 }

@@ -39,13 +39,15 @@ func (l *Log) restoreNewest(log *replay, r *Recovered, restore func(SnapshotMeta
 			damages = append(damages, damage)
 			continue
 		}
-		if log.contradicts(meta.SnapshotID) {
-			entries = nil // the snapshot came from the leader, and the power went before the log was told to follow it
+		if log.unmarked = log.replacedBy(meta.SnapshotID); log.unmarked {
+			entries = nil // it came from the leader, and the power went before the log was told to go on from it
 		}
 		r.Snapshot, r.Entries = meta.SnapshotID, entries
 		r.ConfState = meta.ConfState
 		r.HardState.Commit = max(r.HardState.Commit, meta.Index)
-		r.HardState.Term = max(r.HardState.Term, meta.Term)
+		if r.HardState.Term < meta.Term {
+			r.HardState.Term, r.HardState.Vote = meta.Term, 0 // the vote was one of the older term
+		}
 		return l.adopt(indexes[:i], indexes[i:], meta.SnapshotID, r)
 	}
 	if entries, covered := log.after(0); covered && log.base == 0 {

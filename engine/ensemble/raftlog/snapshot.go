@@ -140,20 +140,31 @@ func (w *SnapshotWriter) Commit() (int64, error) {
 	}
 	err := w.file.Close()
 	w.file = nil
-	fs, dir := w.log.deps.FS, w.log.snapDir
 	if err == nil {
-		err = fs.Rename(w.temp, path.Join(dir, snapshotName(w.meta.Index)))
-	}
-	if err == nil {
-		err = fs.SyncDir(dir)
-	}
-	if err == nil {
-		err = w.log.keep(w.meta.SnapshotID)
+		err = w.log.admit(w.temp, w.meta.SnapshotID)
 	}
 	if err != nil {
+		_ = w.log.deps.FS.Remove(w.temp) // or at the next Open
 		return 0, fmt.Errorf("commit the snapshot at index %d: %w", w.meta.Index, err)
 	}
 	return w.at, nil
+}
+
+// admit gives a whole snapshot its name, makes that durable, and notes it. Nothing is touched after Close: the directory
+// may then be another's. fileMu keeps Close away meanwhile.
+func (l *Log) admit(temp string, id SnapshotID) error {
+	l.fileMu.Lock()
+	defer l.fileMu.Unlock()
+	if l.isClosed() {
+		return ErrClosed
+	}
+	if err := l.deps.FS.Rename(temp, path.Join(l.snapDir, snapshotName(id.Index))); err != nil {
+		return err
+	}
+	if err := l.deps.FS.SyncDir(l.snapDir); err != nil {
+		return err
+	}
+	return l.keep(id)
 }
 
 // Abort gives the snapshot up. Abort after Commit does nothing.
