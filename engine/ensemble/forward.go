@@ -146,7 +146,7 @@ func (u *uplink) end(o *owner) {
 	u.to, u.waiting = 0, nil
 	for _, from := range waiting {
 		if p := o.settle(from); p != nil {
-			p.done(znode.Outcome{}, ErrUncertain)
+			o.abandon(p, ErrUncertain)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func (o *owner) takePeer(box uint64, f peerFrame) {
 	case frameRefused:
 		f.from.box = o.e.cfg.Box
 		if p := o.settle(f.from); p != nil {
-			p.done(znode.Outcome{}, f.reason)
+			o.abandon(p, f.reason)
 		}
 		if f.from.incarnation == o.incarnation && f.reason == ErrNotLeader {
 			o.up.end(o)
@@ -208,7 +208,7 @@ func (o *owner) takeForward(f peerFrame) {
 	}
 	s.next++
 	p := &proposal{write: Write{Entry: *f.entry}, from: f.from}
-	if !o.ready {
+	if o.course() == coursePark {
 		o.parkForward(p)
 		return
 	}

@@ -62,13 +62,17 @@ func (n *network) until(t *testing.T, what string, done *bool) {
 func (n *network) openSession(t *testing.T, b *box, out Outbox) (grant Grant) {
 	t.Helper()
 	done := false
-	b.CreateSession(4000, out, func(g Grant, err error) {
-		if err != nil {
-			t.Error(err)
+	for range 100 {
+		var failed error
+		b.CreateSession(4000, out, func(g Grant, err error) { grant, failed, done = g, err, true })
+		n.until(t, "create a session", &done)
+		if failed == nil {
+			return grant
 		}
-		grant, done = g, true
-	})
-	n.until(t, "create a session", &done)
+		done = false
+		n.s.RunFor(100 * time.Millisecond) // a message was lost, or there is no leader: a client tries again
+	}
+	t.Fatal("no session")
 	return grant
 }
 
@@ -151,6 +155,7 @@ func TestASessionMovesBetweenBoxes(t *testing.T) {
 // The writes of a session that are under way together are applied in their order, though messages are lost and leaders
 // change; what is applied behind a gap would be wrong.
 func TestForwardedWritesKeepTheirOrder(t *testing.T) {
+	const pipeline = 10
 	for seed := uint64(1); seed <= 12; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			net := three(t, seed, limits.ZooKeeper{})
@@ -159,23 +164,37 @@ func TestForwardedWritesKeepTheirOrder(t *testing.T) {
 				t.Fatal(out.Err, err)
 			}
 			net.loss = 3
+			grant := net.openSession(t, follower, &outbox{})
 			acked, failed, sent := []int{}, 0, 0
 			for round := range 30 {
-				broken := false
-				for range 10 { // a session's pipeline; it ends with its first failure, as a connection does
+				o := &outbox{}
+				for tries := 0; ; tries++ {
+					err := net.moveSession(t, follower, grant, o)
+					if err == nil {
+						break
+					}
+					if errors.Is(err, ErrSessionExpired) {
+						grant = net.openSession(t, follower, &outbox{})
+					}
+					if tries > 100 {
+						t.Fatal(err)
+					}
+					net.s.RunFor(100 * time.Millisecond)
+				}
+				for range pipeline {
 					n := sent
 					sent++
-					follower.Propose(Write{Entry: op(0, create(fmt.Sprintf("/log/%06d-", n), "", jute.PersistentSequential))}, func(out znode.Outcome, err error) {
+					e := op(grant.Session, create(fmt.Sprintf("/log/%06d-", n), "", jute.PersistentSequential))
+					follower.Propose(Write{Entry: e, From: o}, func(out znode.Outcome, err error) {
 						if err != nil || out.Err != jute.OK {
 							failed++
-							broken = true
 							return
-						}
-						if broken {
-							t.Errorf("write %d was applied behind one that failed", n)
 						}
 						acked = append(acked, n)
 					})
+					if n%3 == 0 {
+						net.s.RunFor(time.Millisecond)
+					}
 				}
 				if round%10 == 9 {
 					net.cut[net.leader(t).cfg.Box] = true
@@ -206,6 +225,11 @@ func TestForwardedWritesKeepTheirOrder(t *testing.T) {
 				if place, ok := applied[n]; ok {
 					if place < last {
 						t.Fatalf("write %d is at %d, before an earlier one at %d", n, place, last)
+					}
+					if n%pipeline != 0 {
+						if _, ok := applied[n-1]; !ok {
+							t.Errorf("write %d was applied, and the one before it on the same connection was not", n)
+						}
 					}
 					last = place
 				}
@@ -299,4 +323,61 @@ func TestABoxThatForgotStops(t *testing.T) {
 	if out, err := net.write(t, net.leader(t), op(0, create("/after", "", jute.Persistent)), nil); err != nil || out.Err != jute.OK {
 		t.Fatal(out.Err, err)
 	}
+}
+
+// A leader that stops hands over first: the writes that came meanwhile, on any box, are applied by the next leader, and no
+// box is without a leader for the length of an election.
+func TestALeaderHandsOver(t *testing.T) {
+	for seed := uint64(1); seed <= 8; seed++ {
+		net := three(t, seed, limits.ZooKeeper{})
+		leader, _, _ := net.followers(t)
+		began := net.s.Clock().Now().Mono
+		done, acked := false, 0
+		leader.Resign(func() { done = true })
+		for id, b := range net.boxes {
+			b.Propose(Write{Entry: op(0, create(fmt.Sprintf("/w%d", id), "", jute.Persistent))}, func(out znode.Outcome, err error) {
+				if err == nil && out.Err == jute.OK {
+					acked++
+				} else if !errors.Is(err, ErrUncertain) && !errors.Is(err, ErrNotLeader) {
+					t.Errorf("seed %d: %v, %v", seed, out.Err, err)
+				}
+			})
+		}
+		net.until(t, "resign", &done)
+		if leader.Status().Role == "leader" {
+			t.Fatalf("seed %d: it leads on", seed)
+		}
+		if took := net.s.Clock().Now().Mono - began; took > 200*time.Millisecond {
+			t.Errorf("seed %d: handing over took %v", seed, took)
+		}
+		next := net.leader(t)
+		if next == leader {
+			t.Fatalf("seed %d: the same box leads", seed)
+		}
+		if _, _, ok := leader.get(fmt.Sprintf("/w%d", leader.cfg.Box)); !ok {
+			net.s.RunFor(time.Second)
+			if _, _, ok := leader.get(fmt.Sprintf("/w%d", leader.cfg.Box)); !ok {
+				t.Errorf("seed %d: the write that waited on the old leader is lost; %d acknowledged", seed, acked)
+			}
+		}
+	}
+}
+
+// Nobody takes over when nobody is there: the leader says so after its time, and leads on.
+func TestALeaderWithoutASuccessorLeadsOn(t *testing.T) {
+	net := three(t, 4, limits.ZooKeeper{})
+	leader, a, b := net.followers(t)
+	net.cut[a.cfg.Box], net.cut[b.cfg.Box] = true, true
+	done := false
+	leader.Resign(func() { done = true })
+	net.until(t, "resign", &done)
+	clear(net.cut)
+	if out, err := net.write(t, net.leader(t), op(0, create("/on", "", jute.Persistent)), nil); err != nil || out.Err != jute.OK {
+		t.Fatal(out.Err, err)
+	}
+	alone := openThreads(t, Config{Dir: tempDir(t)})
+	resigned := make(chan struct{})
+	alone.Resign(func() { close(resigned) })
+	<-resigned
+	alone.must(op(0, create("/a", "", jute.Persistent)))
 }

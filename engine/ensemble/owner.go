@@ -27,6 +27,7 @@ const (
 	msgPeer
 	msgUnreachable
 	msgGone
+	msgResign
 	msgSnapshotSent
 	msgSnapshotCame
 	msgFlushed
@@ -49,6 +50,7 @@ type message struct {
 	read       func(uint64, error)
 	leadership func(Leadership)
 	register   *registering
+	resigned   func()
 	deadlines  func([]time.Time, [][]int64)
 	raft       *pb.Message
 	peer       peerFrame
@@ -104,6 +106,7 @@ type owner struct {
 	keep     *keeper.Keeper
 	nextKeep time.Duration // when the keeper is to be asked again
 
+	leaving   resignation
 	reads     reads
 	roles     []func(Leadership)
 	toldRole  Leadership
@@ -181,6 +184,8 @@ func (o *owner) take(m *message) {
 		o.unreachable(m.box)
 	case msgGone:
 		o.gone(m.box)
+	case msgResign:
+		o.resign(m.resigned)
 	case msgSnapshotCame:
 		o.heard(m.box)
 		o.incoming = m.incoming
@@ -219,6 +224,8 @@ func (o *owner) refuse(m *message) {
 		m.register.done(Registered{}, err)
 	case msgDeadlines:
 		m.deadlines(nil, nil)
+	case msgResign:
+		m.resigned()
 	}
 }
 
@@ -233,6 +240,7 @@ func (o *owner) tick() {
 	}
 	o.awaitLeader()
 	o.campaign()
+	o.awaitSuccessor()
 	o.up.expire(o)
 	for n := 0; o.now.Mono >= o.nextTick; n++ {
 		if n < electionTicks { // a box that was stopped for an hour does not owe raft an hour of ticks
@@ -374,6 +382,9 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	case o.leaderless == 0:
 		o.leaderless = o.now.Mono
 	}
+	if led && !leads {
+		o.resigned()
+	}
 	if leads {
 		o.streams = nil // what was handed to this box before it led was refused
 	}
@@ -450,9 +461,10 @@ func (o *owner) end(reason error) {
 	o.ready, o.role, o.lead = false, raft.StateFollower, raft.None
 	o.keep.Follow()
 	o.failPending(errors.Join(ErrUncertain, reason))
+	o.resigned()
 	o.dropParkedForwards()
 	for _, p := range o.parked {
-		p.done(znode.Outcome{}, reason)
+		o.abandon(p, reason)
 	}
 	o.parked = nil
 	o.reads.fail(reason)

@@ -3,6 +3,7 @@ package ensemble
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -62,7 +63,7 @@ func decodeProposal(b []byte) (origin, *znode.Entry, error) {
 // parked while there is none to hand it to and one may come soon.
 func (o *owner) propose(p *proposal) {
 	if err := o.admit(p); err != nil {
-		p.done(znode.Outcome{}, err)
+		o.abandon(p, err)
 		return
 	}
 	p.from = origin{o.e.cfg.Box, o.incarnation, o.nextRequest}
@@ -70,18 +71,18 @@ func (o *owner) propose(p *proposal) {
 	switch o.course() {
 	case courseLead:
 		if err := o.offer(p); err != nil {
-			p.done(znode.Outcome{}, err)
+			o.abandon(p, err)
 		}
 	case courseForward:
 		if err := o.forward(p); err != nil {
-			p.done(znode.Outcome{}, err)
+			o.abandon(p, err)
 		}
 	case coursePark:
 		p.bytes = int64(entryRoom(&p.write.Entry))
 		o.pendingBytes += p.bytes
 		o.parked = append(o.parked, p)
 	default:
-		p.done(znode.Outcome{}, ErrNoQuorum)
+		o.abandon(p, ErrNoQuorum)
 	}
 }
 
@@ -97,6 +98,8 @@ const (
 
 func (o *owner) course() course {
 	switch {
+	case len(o.leaving.done) > 0:
+		return coursePark
 	case o.ready:
 		return courseLead
 	case o.lead != raft.None && o.lead != o.e.cfg.Box:
@@ -266,10 +269,23 @@ func (o *owner) hand() {
 // decline tells whoever asked for a write that it was not proposed.
 func (o *owner) decline(p *proposal, err error) {
 	if p.from.box == o.e.cfg.Box {
-		p.done(znode.Outcome{}, err)
+		o.abandon(p, err)
 		return
 	}
 	o.refuseForward(p.from, err)
+}
+
+// abandon answers a write of this box that has no outcome. Its connection ends with it, and holds the session no more from
+// now on: what it has sent behind is refused, and does not overtake the write. A full tree is an outcome.
+func (o *owner) abandon(p *proposal, err error) {
+	if p.write.From != nil && !errors.Is(err, ErrTreeFull) {
+		o.e.mu.Lock()
+		if a := o.e.attached[p.write.Entry.Session]; a != nil && a.out == p.write.From {
+			a.out = nil
+		}
+		o.e.mu.Unlock()
+	}
+	p.done(znode.Outcome{}, err)
 }
 
 // settle takes a proposal out of what is in flight.
@@ -296,7 +312,7 @@ func (o *owner) failPending(err error) {
 	}
 	slices.SortFunc(mine, func(a, b *proposal) int { return cmp.Compare(a.from.request, b.from.request) })
 	for _, p := range mine {
-		p.done(znode.Outcome{}, err)
+		o.abandon(p, err)
 	}
 	o.gathered = nil
 }

@@ -206,6 +206,7 @@ func (n *Node) openEnsemble() error {
 	}
 	n.ensemble = e
 	n.closes("ensemble", e.Close)
+	n.closes("leadership", func() error { n.resign(); return nil })
 	if n.peers != nil {
 		n.peers.ensemble.Store(e)
 		n.peers.link.Start()

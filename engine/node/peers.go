@@ -168,3 +168,13 @@ func (n *Node) openLink() error {
 	})
 	return nil
 }
+
+// resign lets another box lead before this one stops, which spares the others an election.
+func (n *Node) resign() {
+	if n.peers == nil {
+		return
+	}
+	resigned := make(chan struct{})
+	n.ensemble.Resign(func() { close(resigned) })
+	<-resigned
+}
