@@ -74,7 +74,7 @@ func (t *Tree) permits(id nodeID, perm int32, who Access) bool {
 	return permitted
 }
 
-// aclShort is the length up to which asking a list again costs about as much as remembering its answer.
+// aclShort is the length up to which going through a list again costs about as much as remembering what was found.
 const aclShort = 8
 
 // question is what a list was asked.
@@ -96,9 +96,9 @@ func (x *txn) fixACL(acls []jute.ACL) ([]jute.ACL, jute.Code) {
 		return acls, jute.OK
 	}
 	fixed := make([]jute.ACL, 0, len(acls))
-	expanded := 0
+	expanded, first := 0, firsts(acls)
 	for i, a := range acls {
-		if i < aclDuplicatesMax && slices.Contains(acls[:i], a) {
+		if !first(i) {
 			continue
 		}
 		switch a.ID.Scheme {
@@ -125,9 +125,19 @@ func (x *txn) fixACL(acls []jute.ACL) ([]jute.ACL, jute.Code) {
 	return fixed, jute.OK
 }
 
-// aclDuplicatesMax is the length of a list beyond which duplicates are kept: finding them takes the square of the
-// length, and such a list comes from nobody who means it.
-const aclDuplicatesMax = 1024
+// firsts gives a function that tells, asked in order, whether an ACL of the list was not there before. Comparing each with
+// all before it would take the square of the list's length, which a client chooses.
+func firsts(acls []jute.ACL) func(i int) bool {
+	if len(acls) <= aclShort {
+		return func(i int) bool { return !slices.Contains(acls[:i], acls[i]) }
+	}
+	seen := make(map[jute.ACL]struct{}, len(acls))
+	return func(i int) bool {
+		n := len(seen)
+		seen[acls[i]] = struct{}{}
+		return len(seen) > n
+	}
+}
 
 // aclExpandedMax bounds what the scheme auth is expanded to, in encoded bytes: each of its ACLs stands for all ids of the
 // connection, and the list must stay one that a snapshot can hold and a client can be answered with (ZooKeeper's own is

@@ -182,3 +182,24 @@ func TestQuotaOfQuotasInOneEntry(t *testing.T) {
 		t.Errorf("%s in several entries, %s in one", texts[0], texts[1])
 	}
 }
+
+// Duplicates are removed from a list of any length, and finding them does not take the square of it.
+func TestDuplicatesInALongListOfACLs(t *testing.T) {
+	tree, as := open()
+	const distinct = 30_000
+	acl := make([]jute.ACL, 2*distinct)
+	for i := range acl {
+		acl[i] = jute.ACL{Perms: jute.PermRead, ID: jute.ID{Scheme: jute.SchemeIP, ID: fmt.Sprintf("10.0.%d.%d", i%distinct/200, i%200)}}
+	}
+	as.Ops = []jute.Op{{Type: jute.OpCreate, Path: "/x", ACL: acl}}
+	began := time.Now()
+	if o := tree.Apply(as); o.Err != jute.OK {
+		t.Fatal(o.Err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("took %v", took)
+	}
+	if got := tree.NodeACL("/x"); len(got) != distinct || got[0] != acl[0] || got[distinct-1] != acl[distinct-1] {
+		t.Errorf("%d ACLs of %d distinct ones", len(got), distinct)
+	}
+}
