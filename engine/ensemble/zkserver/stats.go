@@ -106,11 +106,11 @@ func (s *Server) Stats() zkadmin.Stats {
 	}
 	// What the status was published with may be older than an answer that the asker has seen; the tree is not. Both are
 	// left as they are while the box does not serve.
-	_ = e.View(func(t *znode.Tree, w *ensemble.Watches) {
+	_ = e.View(func(t *znode.Tree, _ *ensemble.Watches) {
 		out.Zxid, out.Nodes, out.Ephemerals = t.Zxid(), t.NodeCount(), t.EphemeralsCount()
 		out.DataBytes, out.Sessions = t.DataSize(), t.SessionCount()
-		out.Watches = w.Counts().Watches
 	})
+	out.Watches = s.countWatches
 	if s.deps.DirSizes != nil {
 		out.DataDirBytes, out.LogDirBytes = s.deps.DirSizes()
 	}
@@ -124,6 +124,11 @@ func (s *Server) Stats() zkadmin.Stats {
 	defer st.mu.Unlock()
 	out.Latency, out.ReadLatency, out.UpdateLatency, out.ResponseSizes = st.all, st.reads, st.writes, st.responses
 	return out
+}
+
+func (s *Server) countWatches() (n int) {
+	_ = s.deps.Ensemble.View(func(_ *znode.Tree, w *ensemble.Watches) { n = w.Counts().Watches }) // not serving: none to show
+	return n
 }
 
 // mode is ZooKeeper's name for the role of this box.

@@ -81,11 +81,13 @@ type Stats struct {
 	Outstanding    int64
 	Zxid           int64
 	Nodes          int
-	Watches        int
-	Ephemerals     int
-	DataBytes      int64
-	Sessions       int
-	ResponseSizes  Sizes
+	// Watches counts the watches when they are shown, and not before: it takes a step for each watched path, and srvr
+	// is answered to everybody. Nil is none.
+	Watches       func() int
+	Ephemerals    int
+	DataBytes     int64
+	Sessions      int
+	ResponseSizes Sizes
 	// ProposalSizes are shown by a leader of several servers alone.
 	ProposalSizes Sizes
 	DataDirBytes  int64
@@ -211,6 +213,13 @@ func (c *Connection) interest() int {
 		n |= 4
 	}
 	return n
+}
+
+func (s *Stats) countWatches() int {
+	if s.Watches == nil {
+		return 0
+	}
+	return s.Watches()
 }
 
 func hex(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }

@@ -54,7 +54,7 @@ func (a *Admin) monitor() object {
 		{"outstanding_requests", s.Outstanding},
 		{"uptime", s.Uptime.Milliseconds()},
 		{"znode_count", s.Nodes},
-		{"watch_count", s.Watches},
+		{"watch_count", s.countWatches()},
 		{"ephemerals_count", s.Ephemerals},
 		{"approximate_data_size", s.DataBytes},
 		{"global_sessions", s.Sessions},

@@ -74,6 +74,25 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// Only what shows the number of watches counts them: srvr is answered to everybody, and there may be millions.
+func TestWatchesAreCountedWhenShown(t *testing.T) {
+	s := example()
+	counted := 0
+	s.stats.Watches = func() int { counted++; return 7 }
+	a := newAdmin(s, "*")
+	for word := range words {
+		if word != "mntr" {
+			a.Answer(word, make([]byte, 8))
+		}
+	}
+	if counted != 0 {
+		t.Errorf("counted %d times", counted)
+	}
+	if got := a.Answer("mntr", nil); !strings.Contains(got, "zk_watch_count\t7\n") || counted != 1 {
+		t.Errorf("%q, counted %d times", got, counted)
+	}
+}
+
 func TestNotServing(t *testing.T) {
 	a := newAdmin(&told{}, "*")
 	for word := range words {
