@@ -21,7 +21,8 @@ const (
 	KindCreateSession Kind = 3
 	// KindCloseSession closes Session and deletes its ephemerals. A session that is not there is no error.
 	KindCloseSession Kind = 4
-	// KindMoveSession attaches Session to Box; writes that name another box get SessionMoved from then on.
+	// KindMoveSession attaches Session to Box, with TimeoutMs unless that is 0; writes that name another box get
+	// SessionMoved from then on.
 	KindMoveSession Kind = 5
 	// KindExpireSession closes Session if it is still attached to Box: the leader's silence about a session that has
 	// moved since says nothing.
@@ -93,7 +94,7 @@ type Entry struct {
 	// Ops of KindOp, KindMulti, KindReap and KindRegister.
 	Ops []jute.Op
 
-	TimeoutMs   int32  // KindCreateSession, KindRegister (as shown; the lease decides)
+	TimeoutMs   int32  // KindCreateSession, KindMoveSession, KindRegister (as shown; the lease decides)
 	Incarnation uint64 // KindRegister, KindExpireBox: grows with each start of the box
 	NeverUsedMs int64  // KindReap
 	Zxid        int64  // KindAdvanceZxid

@@ -128,7 +128,8 @@ func (x *txn) createSession() jute.Code {
 	return jute.OK
 }
 
-// moveSession applies KindMoveSession.
+// moveSession applies KindMoveSession. The timeout is the one that the client asked for when it came back, as in
+// ZooKeeper, whose leader is told of it with the next touch.
 func (x *txn) moveSession() jute.Code {
 	s := x.t.sessions[x.e.Session]
 	if s == nil || s.incarnation != 0 {
@@ -136,6 +137,9 @@ func (x *txn) moveSession() jute.Code {
 	}
 	x.t.sessionSum -= s.sum()
 	s.box = x.e.Box
+	if x.e.TimeoutMs > 0 {
+		s.timeoutMs = x.e.TimeoutMs
+	}
 	x.t.sessionSum += s.sum()
 	return jute.OK
 }

@@ -392,3 +392,21 @@ func TestDeleteOfAnAliasedPath(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Semantic 20: a client that takes its session to another box says anew how long it may be silent, and was promised so.
+// The leader, who expires it, must know.
+func TestMovedSessionHasTheTimeoutThatWasAskedFor(t *testing.T) {
+	tree := New()
+	o := tree.Apply(&Entry{Kind: KindCreateSession, TimeoutMs: 4000, Box: 1})
+	for _, c := range []struct{ ask, want int32 }{{40_000, 40_000}, {0, 40_000}, {6000, 6000}} {
+		if o := tree.Apply(&Entry{Kind: KindMoveSession, Session: o.Session, TimeoutMs: c.ask, Box: 2}); o.Err != jute.OK {
+			t.Fatal(o.Err)
+		}
+		if s, _ := tree.Session(o.Session); s.TimeoutMs != c.want || s.Box != 2 {
+			t.Errorf("moved with %d ms: %+v", c.ask, s)
+		}
+		if err := checkTree(tree); err != nil {
+			t.Error(err)
+		}
+	}
+}
