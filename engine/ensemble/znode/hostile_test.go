@@ -3,6 +3,8 @@ package znode
 import (
 	"bytes"
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -202,4 +204,33 @@ func TestDuplicatesInALongListOfACLs(t *testing.T) {
 	if got := tree.NodeACL("/x"); len(got) != distinct || got[0] != acl[0] || got[distinct-1] != acl[distinct-1] {
 		t.Errorf("%d ACLs of %d distinct ones", len(got), distinct)
 	}
+}
+
+// What the table of quotas keeps are names, not the paths that they came in: a chain of quotas, each below the last, would
+// otherwise hold the square of its length.
+func TestQuotasKeepNamesAlone(t *testing.T) {
+	tree, as := open()
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	path := pathQuota
+	for i := range 200 {
+		path += "/" + strings.Repeat("n", 1000)
+		create(tree, as, path)
+		create(tree, as, path+"/"+quotaLimits)
+		if i%2 == 0 { // one that goes leaves the branches to those below
+			as.Ops = []jute.Op{{Type: jute.OpDelete, Path: path + "/" + quotaLimits, Version: -1}}
+			tree.Apply(as)
+		}
+	}
+	as.Ops = nil
+	path = ""
+	if after := heap(); after > before+4<<20 {
+		t.Errorf("%d KiB are kept for 200 quotas of names of 1 KB", (after-before)>>10)
+	}
+	runtime.KeepAlive(tree)
 }

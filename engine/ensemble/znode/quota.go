@@ -60,7 +60,7 @@ func (q *quotaTrie) add(path string) {
 				b.children = make(map[string]*quotaBranch)
 			}
 			next = &quotaBranch{}
-			b.children[name] = next
+			b.children[strings.Clone(name)] = next // a name that shares its memory would keep the whole path
 		}
 		b = next
 	}
