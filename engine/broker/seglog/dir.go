@@ -103,6 +103,7 @@ type final struct{ point, start, high int64 }
 type doomed struct {
 	log   *Log
 	files *segmentFiles
+	end   int64 // offset behind its records: it goes once the log's start on disk is there or beyond
 }
 
 // OpenDir locks a log directory, reads its meta.properties and checkpoints, and takes away the mark of a clean stop.

@@ -45,7 +45,6 @@ func (d *Dir) checkpoint() error {
 	for _, l := range d.logs {
 		logs = append(logs, l)
 	}
-	dying := len(d.doomed)
 	points, starts, highs := maps.Clone(d.points), maps.Clone(d.starts), maps.Clone(d.highs)
 	for tp, f := range d.finals {
 		points[tp] = f.point
@@ -65,7 +64,7 @@ func (d *Dir) checkpoint() error {
 	err := d.writePoints(points, starts, highs)
 	if errors.Is(err, ErrFull) {
 		// Space comes before order: what was to go after the new start is durable goes now, oldest first.
-		d.release(dying)
+		d.release(func(doomed) bool { return true })
 	}
 	if err != nil {
 		return err
@@ -75,7 +74,7 @@ func (d *Dir) checkpoint() error {
 		l.vouched = points[l.tp]
 		l.mu.Unlock()
 	}
-	d.release(dying)
+	d.release(func(x doomed) bool { return starts[x.log.tp] >= x.end })
 	d.checkpoints.Inc()
 	return nil
 }
@@ -220,23 +219,28 @@ func (d *Dir) forgetPoints(tp TopicPartition) error {
 
 // doom notes removed segments, to be unlinked once a checkpoint holds the start behind them: were they unlinked before, a
 // crash could leave a hole, with an older one back and a newer one gone.
-func (d *Dir) doom(l *Log, files []*segmentFiles) {
+func (d *Dir) doom(segments []doomed) {
 	d.mu.Lock()
-	for _, f := range files {
-		d.doomed = append(d.doomed, doomed{l, f})
-	}
+	d.doomed = append(d.doomed, segments...)
 	d.mu.Unlock()
 	d.Checkpoint(nil)
 }
 
-// release lets Sweep unlink the first n doomed segments.
-func (d *Dir) release(n int) {
+// release lets Sweep unlink the doomed segments that may go. Those of one log stay in their order.
+func (d *Dir) release(may func(doomed) bool) {
 	d.mu.Lock()
-	n = min(n, len(d.doomed))
-	d.ready = append(d.ready, d.doomed[:n]...)
-	d.doomed = append([]doomed(nil), d.doomed[n:]...)
+	var kept []doomed
+	for _, x := range d.doomed {
+		if may(x) {
+			d.ready = append(d.ready, x)
+		} else {
+			kept = append(kept, x)
+		}
+	}
+	released := len(d.doomed) > len(kept)
+	d.doomed = kept
 	d.mu.Unlock()
-	if n > 0 {
+	if released {
 		d.askSweep()
 	}
 }

@@ -118,9 +118,9 @@ func (l *Log) remove(now clock.Now, n int, bound int64) (Removed, error) {
 		return out, nil
 	}
 	gone := l.view.segs[:n]
-	files := make([]*segmentFiles, n)
+	segments := make([]doomed, n)
 	for i, s := range gone {
-		files[i] = s.files
+		segments[i] = doomed{l, s.files, l.endOf(i)}
 		out.Bytes += s.size
 	}
 	out.Segments = n
@@ -131,7 +131,7 @@ func (l *Log) remove(now clock.Now, n int, bound int64) (Removed, error) {
 	l.raiseStart(l.view.segs[0].base)
 	out.StartOffset = l.view.start
 	l.dir.removed.Add(n)
-	l.dir.doom(l, files)
+	l.dir.doom(segments)
 	l.dropSnapshots(l.view.segs[0].base)
 	return out, nil
 }
