@@ -2,7 +2,6 @@ package znode
 
 import (
 	"slices"
-	"strconv"
 
 	"cairn/engine/ensemble/jute"
 )
@@ -70,8 +69,8 @@ func (x *txn) apply() jute.Code {
 		return x.setRules()
 	case KindSetSecret:
 		return x.setSecret()
-	case KindSetConfig:
-		return x.setConfig()
+	case KindReconfig:
+		return x.reconfig()
 	case KindAdvanceZxid:
 		if e.Zxid >= zxidMax || e.Zxid < 0 {
 			return jute.BadArguments
@@ -191,23 +190,6 @@ func (x *txn) setSecret() jute.Code {
 		return jute.NodeExists
 	}
 	x.t.secret = slices.Clone(x.e.Data)
-	return jute.OK
-}
-
-// setConfig is what a reconfig leaves in /zookeeper/config: data that ends with its own version, and a node version
-// of -1 (QuorumMaj.toString, PrepRequestProcessor).
-func (x *txn) setConfig() jute.Code {
-	if !x.acc.Internal {
-		return jute.BadArguments
-	}
-	data := slices.Clone(x.e.Data)
-	if len(data) > 0 && data[len(data)-1] != '\n' {
-		data = append(data, '\n')
-	}
-	data = append(data, "version="...)
-	data = strconv.AppendUint(data, uint64(x.zxid), 16)
-	id, hash := x.t.lookup(pathConfig)
-	x.replaceData(id, hash, pathConfig, data, -1)
 	return jute.OK
 }
 

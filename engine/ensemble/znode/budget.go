@@ -20,14 +20,17 @@ func (t *Tree) WouldGrow(e *Entry) int64 {
 	switch e.Kind {
 	case KindCreateSession:
 		return sessionBytes
-	case KindSetSecret, KindSetConfig:
+	case KindSetSecret:
 		return int64(len(e.Data))
-	case KindOp, KindMulti, KindRegister:
+	case KindOp, KindMulti, KindRegister, KindReconfig:
 	default:
 		return 0
 	}
 	free := t.freeCount
 	var grow int64
+	if e.Kind == KindReconfig {
+		grow = int64(len(e.Data))
+	}
 	auth := 0 // what an ACL of the scheme auth may become
 	for i := range e.Auth {
 		auth += aclSize(&e.Auth[i])

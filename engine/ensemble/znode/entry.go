@@ -40,8 +40,10 @@ const (
 	KindSetRules Kind = 10
 	// KindSetSecret gives the tree the cluster's session secret (Data), once: a second one is NodeExists.
 	KindSetSecret Kind = 11
-	// KindSetConfig replaces the data of /zookeeper/config by Data and a last line "version=<zxid in hex>".
-	KindSetConfig Kind = 12
+	// KindReconfig replaces the data of /zookeeper/config by Data and a last line "version=<zxid in hex>" (no Data: it stays),
+	// and does Ops under the boxes' own authority. It is a client's reconfig, or the boxes' own. The leader works both out of
+	// what the client asks for; where it refuses, the one op is an OpError whose Version is the code.
+	KindReconfig Kind = 12
 	// KindAdvanceZxid raises the zxid to at least Zxid before it is counted: after an import, a restore, a recovery.
 	KindAdvanceZxid Kind = 13
 	// KindNoop takes a zxid and changes nothing.
@@ -91,14 +93,14 @@ type Entry struct {
 	Box uint64
 	// Auth are the ids of the connection: its ip, what it authenticated as, and ("super","") when it proved that.
 	Auth []jute.ID
-	// Ops of KindOp, KindMulti, KindReap and KindRegister.
+	// Ops of KindOp, KindMulti, KindReap, KindRegister and KindReconfig.
 	Ops []jute.Op
 
 	TimeoutMs   int32  // KindCreateSession, KindMoveSession, KindRegister (as shown; the lease decides)
 	Incarnation uint64 // KindRegister, KindExpireBox: grows with each start of the box
 	NeverUsedMs int64  // KindReap
 	Zxid        int64  // KindAdvanceZxid
-	Data        []byte // KindSetSecret, KindSetConfig
+	Data        []byte // KindSetSecret, KindReconfig
 }
 
 // Op returns the op code that the entry answers: that of a client's request, or 0 for what no client asks.
@@ -110,6 +112,8 @@ func (e *Entry) Op() jute.OpCode {
 		}
 	case KindMulti:
 		return jute.OpMulti
+	case KindReconfig:
+		return jute.OpReconfig
 	case KindCreateSession:
 		return jute.OpCreateSession
 	case KindCloseSession, KindExpireSession:

@@ -20,6 +20,8 @@ type Outcome struct {
 	Changes []Change
 	// Session that was created (KindCreateSession, KindRegister).
 	Session int64
+	// Config is the data of /zookeeper/config after a KindReconfig. Immutable.
+	Config []byte
 	// Closed are the sessions that the entry ended: their connections are to be closed.
 	Closed []int64
 }
@@ -29,7 +31,7 @@ type Result struct {
 	Type jute.OpCode // the op's type; OpError for every op of a failed multi
 	Err  jute.Code
 	Path string    // of creates: the name that was given
-	Stat jute.Stat // of creates, setData, setACL
+	Stat jute.Stat // of creates, setData, setACL, reconfig
 }
 
 // Change is one thing that watches and subscribers are told.
@@ -79,6 +81,8 @@ func (o *Outcome) AppendBody(dst []byte) []byte {
 		return r.Stat.Append(jute.AppendString(dst, r.Path))
 	case jute.OpSetData, jute.OpSetACL:
 		return r.Stat.Append(dst)
+	case jute.OpReconfig:
+		return r.Stat.Append(jute.AppendBuffer(dst, o.Config))
 	}
 	return dst
 }

@@ -163,7 +163,11 @@ func (s *script) command(words []string, more []string) {
 	case "secret":
 		s.apply(Entry{Kind: KindSetSecret, Data: []byte(plain[0])})
 	case "config":
-		s.apply(Entry{Kind: KindSetConfig, Data: []byte(unescape(words[1]))})
+		e := Entry{Kind: KindReconfig, Data: []byte(unescape(words[1])), Ops: parseOps(more)}
+		if code := keys["refuse"]; code != "" {
+			e.Ops = []jute.Op{{Type: jute.OpError, Version: -int32(number(code))}}
+		}
+		s.apply(e)
 	case "advance":
 		s.apply(Entry{Kind: KindAdvanceZxid, Zxid: int64(number(plain[0]))})
 	case "noop":

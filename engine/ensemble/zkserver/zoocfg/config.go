@@ -1,9 +1,13 @@
 package zoocfg
 
-import "time"
+import (
+	"time"
+
+	"cairn/engine/ensemble/quorum"
+)
 
 // Config is what a zoo.cfg, its myid and its JVM flags say. Every field has ZooKeeper 3.9.5's default where the file is
-// silent. It is plain data: nothing in it refers to a room of the engine.
+// silent. It is plain data: nothing in it refers to a room of the engine but the form of a server line.
 type Config struct {
 	// File is the name that the configuration was read from, and Text its bytes, which initial_configuration shows.
 	File string
@@ -113,19 +117,7 @@ type Admin struct {
 }
 
 // Server is one server.N line.
-type Server struct {
-	ID int64
-	// Host is the name in the line; the addresses after '|' are in More.
-	Host         string
-	PeerPort     int
-	ElectionPort int
-	// More are further "host:peer:election" parts; they need multiAddress.enabled.
-	More []string
-	// Observer is the role "observer"; otherwise the server votes.
-	Observer bool
-	// ClientAddress is the part after ';' as host:port, or empty.
-	ClientAddress string
-}
+type Server = quorum.Server
 
 // The defaults of 3.9.5 that are not zero.
 const (
