@@ -63,7 +63,8 @@ func (p *Producer) produce(ctx context.Context, ledger *Ledger, allowance *Allow
 			switch {
 			case err == nil:
 				ledger.Acked(partition, number, r.Offset, len(r.Value))
-			case p.closing.Load() && errors.Is(err, kgo.ErrClientClosed):
+			case p.closing.Load() && (errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.Canceled)):
+				// The client says either, by where a record was when it was closed.
 				ledger.GaveUp(partition, number)
 			default:
 				ledger.GaveUp(partition, number)
