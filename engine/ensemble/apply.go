@@ -80,14 +80,11 @@ func (o *owner) applyEntry(data []byte) error {
 	if err != nil {
 		return err
 	}
-	if o.e.tree.Rules() > znode.RulesVersion {
-		return fmt.Errorf("the tree's rules are version %d, this build knows %d", o.e.tree.Rules(), znode.RulesVersion)
-	}
 	p := o.settle(from)
 	if from.box != o.e.cfg.Box {
 		p = nil // whoever waits for it waits there
 	}
-	outcome := o.e.tree.Apply(entry)
+	outcome := o.e.cfg.apply(o.e.tree, entry)
 	for i := range outcome.Changes {
 		o.e.watches.fire(&outcome.Changes[i])
 	}
@@ -97,7 +94,7 @@ func (o *owner) applyEntry(data []byte) error {
 	if p != nil {
 		o.complete(p, outcome)
 	}
-	return nil
+	return o.e.cfg.runs(o.e.tree) // it may have raised the rules
 }
 
 // sessionsChanged follows sessions that came and went. The write lock is held.

@@ -72,6 +72,13 @@ type Config struct {
 	// Flags are the switches that the leader stamps on what clients ask: extended types, quota enforcement, skipACL.
 	// FlagInternal is not one of them.
 	Flags znode.Flags
+	// Build names this binary, for people who look why the rules are not raised. At most 64 bytes of it are told.
+	Build string
+	// Rules is the newest rules version that this box can run. 0, which everything but a test wants, is this build's.
+	Rules uint32
+
+	// apply changes the tree by an entry, (*znode.Tree).Apply; tests put other rules in its place.
+	apply func(*znode.Tree, *znode.Entry) znode.Outcome
 }
 
 // Deps are what the ensemble is given.
@@ -138,6 +145,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ReapPerMinuteMax <= 0 {
 		c.ReapPerMinuteMax = 10000
+	}
+	if c.Rules == 0 {
+		c.Rules = znode.RulesVersion
+	}
+	if c.Build = c.Build[:min(len(c.Build), buildBytesMax)]; c.Build == "" {
+		c.Build = "unnamed"
+	}
+	if c.apply == nil {
+		c.apply = (*znode.Tree).Apply
 	}
 	return c
 }

@@ -12,6 +12,9 @@
 // reads go on; after that the clients are sent away. A box that lags beyond the log in memory is brought a snapshot's
 // file and goes on from it (install.go).
 //
+// Boxes of different builds are one ensemble: each tells the leader which rules it can run, and the leader raises those of
+// the tree once every member can (state.go). A box that knows fewer rules than the tree stops.
+//
 // Here live also what belongs to this box and not to the tree: which connection holds a session, watches, subscribers,
 // read indexes that wait, snapshots that are being written. Session expiry and reaping are decided by package keeper on
 // the leader and proposed like any other write.

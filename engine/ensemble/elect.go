@@ -31,6 +31,7 @@ func (o *owner) promised(m *pb.Message) error {
 // forgets it, so that it votes for another at once, and stands for election itself unless another does so first: the
 // voters wait in the order of their numbers, so that they do not split the vote.
 func (o *owner) gone(box uint64) {
+	delete(o.said, box) // its next process may be another build
 	if o.ready {
 		o.keep.Gone(o.now, box)
 		o.nextKeep = o.now.Mono

@@ -17,6 +17,7 @@ import (
 //	frameForward   stream, sequence, incarnation, request (8 bytes each), the write as znode.Entry, not stamped
 //	frameRefused   incarnation, request (8 bytes each), reason (1 byte)
 //	frameTouched   sessions (8 bytes each)
+//	frameState     term (8 bytes), the newest rules that the box can run (4 bytes), the name of its build
 //
 // Integers are big-endian. Forwards of one stream are proposed in the order of their sequence, from 0 on, or not at all:
 // once one is missing, the leader refuses the rest, and the box begins another stream. So the writes of a session keep
@@ -26,6 +27,7 @@ const (
 	frameForward
 	frameRefused
 	frameTouched
+	frameState
 )
 
 // peerFrame is a decoded message that is not raft's.
@@ -36,6 +38,9 @@ type peerFrame struct {
 	entry            *znode.Entry
 	reason           error
 	sessions         []int64
+	term             uint64
+	rules            uint32
+	build            string
 }
 
 var errPeerFrame = errors.New("malformed message")
@@ -67,6 +72,8 @@ func decodePeer(b []byte) (peerFrame, error) {
 			f.sessions[i] = int64(word())
 		}
 		return f, nil
+	case f.kind == frameState:
+		return f, decodeState(&f, b)
 	}
 	return f, fmt.Errorf("%w of kind %d and %d bytes", errPeerFrame, f.kind, len(b))
 }
@@ -185,6 +192,8 @@ func (o *owner) takePeer(box uint64, f peerFrame) {
 				o.keep.Touch(o.now, id)
 			}
 		}
+	case frameState:
+		o.takeState(box, &f)
 	}
 }
 
@@ -207,6 +216,10 @@ func (o *owner) takeForward(f peerFrame) {
 		return
 	}
 	s.next++
+	if f.entry.Kind == znode.KindSetRules {
+		o.refuseForward(f.from, ErrNotLeader) // only the leader that has asked the members may
+		return
+	}
 	p := &proposal{write: Write{Entry: *f.entry}, from: f.from}
 	if o.course() == coursePark {
 		o.parkForward(p)

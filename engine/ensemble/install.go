@@ -66,8 +66,8 @@ func (o *owner) install(m *pb.Message) error {
 	if in == nil || in.meta.Index != head.GetIndex() || in.meta.Term != head.GetTerm() {
 		return fmt.Errorf("raft wants snapshot %d of term %d, and it has not come", head.GetIndex(), head.GetTerm())
 	}
-	if in.tree.Rules() > znode.RulesVersion {
-		return fmt.Errorf("the tree's rules are version %d, this build knows %d", in.tree.Rules(), znode.RulesVersion)
+	if err := o.e.cfg.runs(in.tree); err != nil {
+		return err
 	}
 	if m.Term != nil {
 		hard := raftlog.HardState{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}

@@ -62,6 +62,9 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered) (*owner, error)
 		return nil, fmt.Errorf("open the ensemble in %s: the log ends with record %d and more was promised: %w",
 			e.cfg.Dir, r.LastSeq, raftlog.ErrCorrupt)
 	}
+	if err := e.cfg.runs(e.tree); err != nil {
+		return nil, fmt.Errorf("open the ensemble in %s: %w", e.cfg.Dir, err)
+	}
 	if r.Fresh {
 		r.ConfState = raftlog.ConfState{Voters: e.cfg.Voters, Learners: e.cfg.Learners}
 		if err := log.Append(raftlog.Batch{ConfState: &r.ConfState}); err != nil {

@@ -99,9 +99,12 @@ type owner struct {
 	up          uplink
 	streams     map[uint64]*inbound
 	nextTouch   time.Duration
-	leaderless  time.Duration // since when no leader is known; 0 while one is
-	campaignAt  time.Duration // when to stand for election though no silence was long enough; 0 is never
-	leaderHeard time.Duration // when the leader was last heard
+	said        map[uint64]said // by members, to this box as the leader of its term
+	nextState   time.Duration   // when the leader is told again what this box can run
+	raising     bool            // newer rules are being proposed
+	leaderless  time.Duration   // since when no leader is known; 0 while one is
+	campaignAt  time.Duration   // when to stand for election though no silence was long enough; 0 is never
+	leaderHeard time.Duration   // when the leader was last heard
 
 	keep     *keeper.Keeper
 	nextKeep time.Duration // when the keeper is to be asked again
@@ -389,6 +392,7 @@ func (o *owner) changeRole(s *raft.SoftState) {
 		o.streams = nil // what was handed to this box before it led was refused
 	}
 	o.again = true // what is parked may go on
+	o.said, o.nextState = nil, 0
 	o.tellRole()
 }
 

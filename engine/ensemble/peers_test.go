@@ -22,6 +22,8 @@ type network struct {
 	loss   int             // of a hundred
 	cut    map[uint64]bool // boxes that are not reached
 	lines  map[[2]uint64][][]byte
+	// configure, if any, has the last word about a box's Config.
+	configure func(*Config)
 	// snapshots counts those that were brought to a box.
 	snapshots int
 }
@@ -145,6 +147,9 @@ func TestThreeVotersAgree(t *testing.T) {
 
 func (n *network) open(t *testing.T, id uint64, dir string) *box {
 	cfg := Config{Dir: dir, Box: id, Voters: n.voters, Limits: n.limits}
+	if n.configure != nil {
+		n.configure(&cfg)
+	}
 	return openTransport(t, n.s, seeded(id), cfg, port{n, id})
 }
 

@@ -232,7 +232,9 @@ func (o *owner) stamp(p *proposal) {
 	e := &p.write.Entry
 	o.stampMs = max(o.stampMs, o.e.tree.TimeMs(), o.now.UnixMilli())
 	e.TimeMs = o.stampMs
-	e.Rules = o.e.tree.Rules()
+	if e.Kind != znode.KindSetRules {
+		e.Rules = o.e.tree.Rules()
+	}
 	if e.Kind != znode.KindExpireSession && e.Kind != znode.KindExpireBox {
 		e.Box = p.from.box
 	}

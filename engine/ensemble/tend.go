@@ -28,9 +28,11 @@ func (o *owner) tend() {
 	o.reads.ask(o)
 	o.unpark()
 	o.reportTouched()
+	o.reportState()
 	o.snapshotIfDue()
 	if o.ready {
 		o.ensureSecret()
+		o.raiseRules()
 		if o.now.Mono >= o.nextKeep {
 			o.keepOrder()
 		}

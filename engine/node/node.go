@@ -183,7 +183,7 @@ func (n *Node) openDoors() error {
 }
 
 func (n *Node) ensembleConfig() ensemble.Config {
-	cfg := ensemble.Config{Dir: path.Join(n.cfg.Data, "ensemble"), Box: uint64(n.id.box), Limits: n.cfg.Limits.ZooKeeper}
+	cfg := ensemble.Config{Dir: path.Join(n.cfg.Data, "ensemble"), Box: uint64(n.id.box), Limits: n.cfg.Limits.ZooKeeper, Build: n.cfg.Version}
 	if e := n.cfg.Ensemble; e != nil {
 		cfg.Voters, cfg.Learners = e.Voters, e.Learners
 	}
