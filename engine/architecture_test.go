@@ -47,6 +47,8 @@ var bans = []ban{
 	{"cairn/engine/ensemble/znode", "cairn/platform", "rules are pure: no I/O, no clock"},
 	{"cairn/engine/ensemble/znode", "cairn/engine/ensemble/raftlog", "rules do not know how bytes are stored"},
 	{"cairn/engine/ensemble/keeper", "cairn/platform/vfs", "rules are pure: no I/O"},
+	{"cairn/engine/ensemble/quorum", "cairn/platform", "rules are pure: no I/O, no clock"},
+	{"cairn/engine/ensemble/quorum", "cairn/engine/ensemble/znode", "who belongs is a text to the tree"},
 	{"cairn/engine/ensemble/keeper", "cairn/platform/mailbox", "rules are pure: the ensemble drives them"},
 }
 
@@ -54,7 +56,7 @@ var bans = []ban{
 var pure = []string{
 	"cairn/engine/broker/batch", "cairn/engine/broker/wire", "cairn/engine/broker/partition", "cairn/engine/broker/group",
 	"cairn/engine/broker/catalog", "cairn/engine/ensemble/jute", "cairn/engine/ensemble/znode", "cairn/engine/ensemble/keeper",
-	"cairn/engine/limits", "cairn/engine/invariant",
+	"cairn/engine/ensemble/quorum", "cairn/engine/limits", "cairn/engine/invariant",
 }
 
 var impure = []string{"os", "syscall", "math/rand", "math/rand/v2", "log", "log/slog", "os/exec"}

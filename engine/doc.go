@@ -15,6 +15,7 @@
 //	ensemble                owner of the raft loop: propose, apply, read index, sessions, watches, snapshots
 //	ensemble/jute           ZooKeeper's records on the wire
 //	ensemble/znode          the tree: pure, deterministic
+//	ensemble/quorum         who belongs: the configuration, the roster of raft ids, the next safe change; pure
 //	ensemble/keeper         what a leader keeps in order: sessions, containers, TTLs; pure
 //	ensemble/raftlog        entries and snapshots on disk
 //	ensemble/zkserver       sockets on :2181; zkadmin: four-letter words and their JSON; zoocfg: ZooKeeper's own file

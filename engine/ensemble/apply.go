@@ -91,6 +91,11 @@ func (o *owner) applyEntry(data []byte) error {
 	o.gather(outcome.Changes)
 	o.e.metrics.changed(outcome.Changes)
 	o.sessionsChanged(entry, &outcome, p)
+	if entry.Kind == znode.KindReconfig && outcome.Err == jute.OK {
+		if err := o.readMembers(); err != nil {
+			return err
+		}
+	}
 	if p != nil {
 		o.complete(p, outcome)
 	}
@@ -134,11 +139,12 @@ func (o *owner) opened(id int64) {
 
 // complete tells whoever waits for the outcome.
 func (o *owner) complete(p *proposal, outcome znode.Outcome) {
+	if p.write.Entry.Kind == znode.KindReconfig && outcome.Err == jute.OK && p.write.From != nil && !o.settled() {
+		o.changes.settling = append(o.changes.settling, settling{p, outcome, o.now.Mono + settleMax})
+		return
+	}
 	if p.grant == nil {
-		p.done(outcome, nil)
-		if p.write.After != nil {
-			p.write.After(o.e.tree, o.e.watches)
-		}
+		o.finish(p, outcome)
 		return
 	}
 	if outcome.Err != jute.OK {
@@ -146,6 +152,14 @@ func (o *owner) complete(p *proposal, outcome znode.Outcome) {
 		return
 	}
 	p.grant(Grant{Session: outcome.Session, Password: o.e.tree.Password(outcome.Session), TimeoutMs: p.write.Entry.TimeoutMs}, nil)
+}
+
+// finish gives an outcome to whoever waits for it. The write lock is held.
+func (o *owner) finish(p *proposal, outcome znode.Outcome) {
+	p.done(outcome, nil)
+	if p.write.After != nil {
+		p.write.After(o.e.tree, o.e.watches)
+	}
 }
 
 // applyConfChange follows a committed change of the membership.
@@ -167,4 +181,7 @@ func (o *owner) applyConfChange(entry *pb.Entry) {
 		return
 	}
 	o.conf = confOf(o.node.ApplyConfChange(change))
+	o.disk.confIndex = entry.GetIndex()
+	o.changes.changing, o.changes.next, o.again = false, 0, true
+	o.answerSettled(false)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/znode"
 	"cairn/engine/limits"
 	"cairn/platform/mailbox"
@@ -45,12 +46,15 @@ var (
 type Config struct {
 	// Dir is the ensemble's directory on a real disk; wal and snap lie in it.
 	Dir string
-	// Box is this box's raft id, never reused; 0 is taken for 1.
+	// Box is this box's number among the servers; 0 is taken for 1. Its raft id is made of it (package quorum).
 	Box uint64
-	// Voters are the raft ids that a fresh log starts with; empty is this box alone. A log that exists knows better.
+	// Voters are the servers that vote in a fresh ensemble; empty is this box alone. A log that exists knows better.
 	Voters []uint64
 	// Learners are boxes that hold the tree and do not vote, ZooKeeper's observers, in a fresh log.
 	Learners []uint64
+	// Servers is the configuration that a fresh ensemble begins with, as /zookeeper/config will show it; the one in the
+	// tree knows better. Empty: there is none, and the membership stays as it is.
+	Servers quorum.Config
 	// Limits are this room's maxima. The zero value derives them for the least memory.
 	Limits limits.ZooKeeper
 	// TickTime is ZooKeeper's tickTime: the grain of session expiry. Default 2 s.
@@ -93,6 +97,12 @@ type Deps struct {
 	Random io.Reader
 	// Transport carries messages to other boxes; nil when there are none.
 	Transport Transport
+	// Ask puts a question to another server's Ensemble.Answer. It never blocks, and calls done once, with an error when the
+	// server does not answer. Nil: nobody is asked, and a box with an empty directory begins as its configuration says.
+	Ask func(server uint64, question []byte, done func(answer []byte, err error))
+	// Peers is told where the servers are, whenever that may have changed, and whether somebody has changed it since the
+	// founding: until then each server's own file may know better. It must not block; nil is not called.
+	Peers func(c quorum.Config, changed bool)
 }
 
 // Transport carries messages to other boxes. They may be lost, doubled and reordered, and are not waited for; but those of
@@ -173,7 +183,7 @@ func (c Config) validate(d Deps) error {
 		return errors.New("ensemble: a runtime, a file system, a syncer and randomness are needed")
 	case len(c.Voters)+len(c.Learners) > 1 && d.Transport == nil:
 		return fmt.Errorf("ensemble: %d voters, %d learners and no transport", len(c.Voters), len(c.Learners))
-	case !slices.Contains(c.Voters, c.Box) && !slices.Contains(c.Learners, c.Box):
+	case d.Ask == nil && !slices.Contains(c.Voters, c.Box) && !slices.Contains(c.Learners, c.Box):
 		return fmt.Errorf("ensemble: box %d is neither among the voters %v nor the learners %v", c.Box, c.Voters, c.Learners)
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+
+	"cairn/engine/ensemble/quorum"
 )
 
 // ErrForgot: the leader knows of entries that this box has acknowledged and that its log does not hold: the directory was
@@ -24,7 +26,7 @@ func (o *owner) promised(m *pb.Message) error {
 		return err
 	}
 	return fmt.Errorf("%w: it ends with entry %d, and box %d, which leads, was told of entry %d; its directory %s was lost, replaced or "+
-		"set back to an older state: put the newer one back", ErrForgot, last, m.GetFrom(), m.GetCommit(), o.e.cfg.Dir)
+		"set back to an older state: put the newer one back", ErrForgot, last, quorum.ServerOf(m.GetFrom()), m.GetCommit(), o.e.cfg.Dir)
 }
 
 // gone follows the end of another box's connection. On the leader that box's lease ends. A box whose leader is gone
@@ -36,7 +38,7 @@ func (o *owner) gone(box uint64) {
 		o.keep.Gone(o.now, box)
 		o.nextKeep = o.now.Mono
 	}
-	if box != o.lead || box == o.e.cfg.Box {
+	if box != o.leader() || box == o.e.cfg.Box {
 		return
 	}
 	if err := o.node.ForgetLeader(); err != nil {
@@ -44,11 +46,11 @@ func (o *owner) gone(box uint64) {
 	}
 	rank := 0
 	for _, voter := range o.conf.Voters {
-		if voter != box && voter < o.e.cfg.Box {
+		if quorum.ServerOf(voter) != box && voter < o.id {
 			rank++
 		}
 	}
-	if slices.Contains(o.conf.Voters, o.e.cfg.Box) {
+	if slices.Contains(o.conf.Voters, o.id) {
 		// The first waits too: the others need a moment to see what it has seen.
 		o.campaignAt = o.now.Mono + o.e.cfg.HeartbeatInterval/2 + 2*o.e.cfg.HeartbeatInterval*(1<<rank-1)
 	}

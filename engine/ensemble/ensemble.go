@@ -33,6 +33,7 @@ type Ensemble struct {
 	failure   atomic.Pointer[error]
 	ended     atomic.Bool
 	receiving atomic.Bool // a snapshot of the leader's
+	raftID    atomic.Uint64
 	metrics   *meters
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/znode"
 )
 
@@ -17,6 +18,7 @@ import (
 //	frameForward   stream, sequence, incarnation, request (8 bytes each), the write as znode.Entry, not stamped
 //	frameRefused   incarnation, request (8 bytes each), reason (1 byte)
 //	frameTouched   sessions (8 bytes each)
+//	frameClaim     raft id (8 bytes), the name of the disk that acknowledges under it
 //	frameState     term (8 bytes), the newest rules that the box can run (4 bytes), the name of its build
 //
 // Integers are big-endian. Forwards of one stream are proposed in the order of their sequence, from 0 on, or not at all:
@@ -28,6 +30,7 @@ const (
 	frameRefused
 	frameTouched
 	frameState
+	frameClaim
 )
 
 // peerFrame is a decoded message that is not raft's.
@@ -38,6 +41,8 @@ type peerFrame struct {
 	entry            *znode.Entry
 	reason           error
 	sessions         []int64
+	raft             uint64
+	disk             string
 	term             uint64
 	rules            uint32
 	build            string
@@ -75,11 +80,20 @@ func decodePeer(b []byte) (peerFrame, error) {
 	case f.kind == frameState:
 		return f, decodeState(&f, b)
 	}
+	if f.kind == frameClaim && len(b) > 8 && len(b) <= 8+64 {
+		f.raft = word()
+		f.disk = string(b)
+		return f, nil
+	}
 	return f, fmt.Errorf("%w of kind %d and %d bytes", errPeerFrame, f.kind, len(b))
 }
 
 // refusals are why a leader did not propose what it was handed, by their number on the wire. None of them has proposed it.
 var refusals = []error{ErrNotLeader, ErrNoQuorum, ErrFull, ErrTreeFull, ErrTooLarge}
+
+func appendClaim(raft uint64, disk string) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{frameClaim}, raft), disk...)
+}
 
 func refusalNumber(err error) byte {
 	for i, known := range refusals {
@@ -105,7 +119,7 @@ type uplink struct {
 func (o *owner) forward(p *proposal) error {
 	u := &o.up
 	if u.to == 0 {
-		u.to, u.term = o.lead, o.node.BasicStatus().HardState.GetTerm()
+		u.to, u.term = o.leader(), o.node.BasicStatus().HardState.GetTerm()
 		u.stream, u.next = u.stream+1, 0
 	}
 	head := make([]byte, 0, 1+4*8+entryRoom(&p.write.Entry))
@@ -127,7 +141,7 @@ func (o *owner) forward(p *proposal) error {
 
 // follow ends the stream when its leader is not that of its term any more: what was handed over may come to pass or not.
 func (u *uplink) follow(o *owner) {
-	if u.to != 0 && (u.to != o.lead || u.term != o.node.BasicStatus().HardState.GetTerm()) {
+	if u.to != 0 && (u.to != o.leader() || u.term != o.node.BasicStatus().HardState.GetTerm()) {
 		u.end(o)
 	}
 }
@@ -185,6 +199,10 @@ func (o *owner) takePeer(box uint64, f peerFrame) {
 		}
 		if f.from.incarnation == o.incarnation && f.reason == ErrNotLeader {
 			o.up.end(o)
+		}
+	case frameClaim:
+		if quorum.ServerOf(f.raft) == box {
+			o.takeClaim(f.raft, f.disk)
 		}
 	case frameTouched:
 		if o.ready {
@@ -252,7 +270,7 @@ const touchedMax = 8192
 
 // reportTouched tells the leader which sessions were heard from since it was told last.
 func (o *owner) reportTouched() {
-	if o.lead == raft.None || o.lead == o.e.cfg.Box || o.now.Mono < o.nextTouch {
+	if o.lead == raft.None || o.lead == o.id || o.now.Mono < o.nextTouch {
 		return
 	}
 	o.nextTouch = o.now.Mono + o.e.cfg.TickTime/2
@@ -265,18 +283,18 @@ func (o *owner) reportTouched() {
 		}
 		b = binary.BigEndian.AppendUint64(b, uint64(id))
 		if len(b) > 8*touchedMax {
-			o.e.deps.Transport.Send(o.lead, b, false)
+			o.e.deps.Transport.Send(o.leader(), b, false)
 			b = []byte{frameTouched}
 		}
 	}
 	if len(b) > 1 {
-		o.e.deps.Transport.Send(o.lead, b, false)
+		o.e.deps.Transport.Send(o.leader(), b, false)
 	}
 }
 
 // heard notes that a box lives.
 func (o *owner) heard(box uint64) {
-	if box == o.lead {
+	if box == o.leader() {
 		o.leaderHeard = o.now.Mono
 	}
 	if o.ready {

@@ -36,6 +36,9 @@ func (e *Ensemble) ReceiveSnapshot(from uint64, msg []byte, size int64, r io.Rea
 	if err != nil {
 		return err
 	}
+	if m.GetTo() != e.raftID.Load() {
+		return fmt.Errorf("a snapshot for raft id %d came to raft id %d", m.GetTo(), e.raftID.Load())
+	}
 	head := m.GetSnapshot().GetMetadata()
 	if m.GetType() != pb.MsgSnap || head.GetIndex() == 0 {
 		return fmt.Errorf("raft message of type %v from box %d with a snapshot's file", m.GetType(), from)
@@ -85,8 +88,11 @@ func (o *owner) install(m *pb.Message) error {
 	o.stopServing(errors.Join(ErrNoQuorum, errReplaced))
 	o.up.end(o) // what the snapshot holds of this box's writes, nobody can tell
 	o.replaceTree(in)
+	if err := o.readMembers(); err != nil {
+		return err
+	}
 	o.incoming = nil
-	o.e.deps.Observer.Log.Info("went on from the leader's snapshot", "index", in.meta.Index, "zxid", o.e.tree.Zxid(), "leader", o.lead)
+	o.e.deps.Observer.Log.Info("went on from the leader's snapshot", "index", in.meta.Index, "zxid", o.e.tree.Zxid(), "leader", o.leader())
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/raftlog"
 	"cairn/engine/ensemble/znode"
 	"cairn/platform/mailbox"
@@ -28,6 +29,13 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 	e.metrics = newMeters(deps.Observer.Metrics)
 	e.watches = newWatches(cfg.Limits.WatchesMax, cfg.Limits.WatchesPerConnectionMax)
 	e.tree = znode.New()
+	var m member
+	if deps.Ask != nil {
+		var err error
+		if m, err = readMember(cfg, deps); err != nil {
+			return nil, fmt.Errorf("open the ensemble in %s: %w", cfg.Dir, err)
+		}
+	}
 	log, recovered, err := raftlog.Open(
 		raftlog.Config{
 			Dir: cfg.Dir, SegmentBytes: cfg.Limits.LogSegmentBytes,
@@ -41,7 +49,7 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the ensemble in %s: %w", cfg.Dir, err)
 	}
-	o, err := e.start(log, recovered)
+	o, err := e.start(log, recovered, m)
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
@@ -57,7 +65,7 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 }
 
 // start builds the owner around what was recovered.
-func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered) (*owner, error) {
+func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered, m member) (*owner, error) {
 	if r.ShorterThanPromised {
 		return nil, fmt.Errorf("open the ensemble in %s: the log ends with record %d and more was promised: %w",
 			e.cfg.Dir, r.LastSeq, raftlog.ErrCorrupt)
@@ -65,13 +73,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered) (*owner, error)
 	if err := e.cfg.runs(e.tree); err != nil {
 		return nil, fmt.Errorf("open the ensemble in %s: %w", e.cfg.Dir, err)
 	}
-	if r.Fresh {
-		r.ConfState = raftlog.ConfState{Voters: e.cfg.Voters, Learners: e.cfg.Learners}
-		if err := log.Append(raftlog.Batch{ConfState: &r.ConfState}); err != nil {
-			return nil, fmt.Errorf("begin the log: %w", err)
-		}
-	}
-	disk, err := newStorage(r)
+	id, err := e.enter(log, r, &m)
 	if err != nil {
 		return nil, err
 	}
@@ -84,13 +86,49 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered) (*owner, error)
 		return nil, err
 	}
 	o := &owner{
-		e: e, keep: keep, log: log, disk: disk, applied: r.Snapshot.Index, conf: r.ConfState, term: r.HardState.Term,
+		e: e, keep: keep, log: log, member: m, applied: r.Snapshot.Index, term: r.HardState.Term,
 		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[origin]*proposal),
 	}
 	o.snap.last.Index = r.Snapshot.Index
 	e.appliedIndex = o.applied
-	o.node, err = raft.NewRawNode(&raft.Config{
-		ID: e.cfg.Box, ElectionTick: electionTicks, HeartbeatTick: heartbeatTicks, Storage: disk, Applied: o.applied,
+	if err := o.become(id, r); err != nil {
+		return nil, err
+	}
+	if err := o.readMembers(); err != nil {
+		return nil, err
+	}
+	if o.alone() {
+		if err := o.node.Campaign(); err != nil {
+			return nil, fmt.Errorf("campaign: %w", err)
+		}
+	}
+	o.publish()
+	return o, nil
+}
+
+// enter is the raft id that this box takes part under. A fresh log begins with the configured membership, unless the others
+// are to be asked first: then nobody votes yet, and the log stays empty.
+func (e *Ensemble) enter(log *raftlog.Log, r *raftlog.Recovered, m *member) (uint64, error) {
+	id := quorum.RaftID(e.cfg.Box, 0)
+	if e.deps.Ask != nil {
+		begun, err := m.recall(e.cfg, e.deps, r.Fresh)
+		if err != nil || !begun {
+			return id, err
+		}
+		return m.Raft, nil
+	}
+	if r.Fresh {
+		r.ConfState = raftlog.ConfState{Voters: e.cfg.Voters, Learners: e.cfg.Learners}
+		if err := log.Append(raftlog.Batch{ConfState: &r.ConfState}); err != nil {
+			return id, fmt.Errorf("begin the log: %w", err)
+		}
+	}
+	return id, nil
+}
+
+func (e *Ensemble) raftConfig(id uint64, disk *storage, applied uint64) *raft.Config {
+	return &raft.Config{
+		ID: id, ElectionTick: electionTicks, HeartbeatTick: heartbeatTicks, Storage: disk, Applied: applied,
 		AsyncStorageWrites: true,
 		MaxSizePerMsg:      e.cfg.Limits.RaftMessageBytesMax,
 		// What is applied at once is applied under one hold of the write lock.
@@ -104,17 +142,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered) (*owner, error)
 		DisableProposalForwarding: true,
 		ReadOnlyOption:            raft.ReadOnlySafe,
 		Logger:                    raftLogger{e.deps.Observer.Log},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("start raft at index %d: %w", o.applied, err)
 	}
-	if o.alone() {
-		if err := o.node.Campaign(); err != nil {
-			return nil, fmt.Errorf("campaign: %w", err)
-		}
-	}
-	o.publish()
-	return o, nil
 }
 
 // Close stops this box's part: what was not proposed is refused, what is in flight is answered with ErrUncertain, and

@@ -2,12 +2,14 @@ package ensemble
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"cairn/engine/ensemble/keeper"
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/raftlog"
 	"cairn/engine/ensemble/znode"
 	"cairn/platform/clock"
@@ -33,6 +35,8 @@ const (
 	msgFlushed
 	msgSnapshotWritten
 	msgDeadlines
+	msgAsk
+	msgAnswer
 	msgStart
 	msgClose
 )
@@ -55,6 +59,9 @@ type message struct {
 	raft       *pb.Message
 	peer       peerFrame
 	box        uint64 // another one
+	question   ask
+	reply      func([]byte)
+	answer     []byte
 	ok         bool
 	err        error
 	snapshot   *writtenSnapshot
@@ -78,6 +85,15 @@ type owner struct {
 	ready   bool // leads, and has applied the first entry of its own term
 	applied uint64
 	conf    raftlog.ConfState
+	id      uint64 // raft's, of this box
+
+	// Who belongs to the ensemble.
+	member    member
+	servers   quorum.Config
+	roster    quorum.Roster
+	join      joining
+	strangers map[uint64]time.Duration // servers that asked and do not belong: when they did
+	changes   memberChanges
 
 	// Proposals: gathered in this step, and in flight by request id.
 	incarnation  uint64 // tells this process's request ids from those of its predecessors in the log
@@ -173,9 +189,12 @@ func (o *owner) take(m *message) {
 	case msgRegister:
 		o.register(m.register)
 	case msgReceive:
+		if o.limbo() {
+			return
+		}
 		o.heard(m.box)
 		if err := o.promised(m.raft); err != nil {
-			o.fail(err)
+			o.rejoin(err)
 			return
 		}
 		_ = o.node.Step(m.raft) // what raft does not want (an unknown sender, an old term) it drops
@@ -183,29 +202,42 @@ func (o *owner) take(m *message) {
 		o.heard(m.box)
 		o.takePeer(m.box, m.peer)
 	case msgUnreachable:
-		o.node.ReportUnreachable(m.box)
+		for _, id := range o.idsOf(m.box) {
+			o.node.ReportUnreachable(id)
+		}
 		o.unreachable(m.box)
 	case msgGone:
 		o.gone(m.box)
 	case msgResign:
 		o.resign(m.resigned)
 	case msgSnapshotCame:
+		if o.limbo() {
+			return
+		}
 		o.heard(m.box)
 		o.incoming = m.incoming
 		_ = o.node.Step(m.raft)
 	case msgSnapshotSent:
+		id := o.disk.sending[m.box]
 		delete(o.disk.sending, m.box)
+		if id == raft.None {
+			return
+		}
 		status := raft.SnapshotFinish
 		if !m.ok {
 			status = raft.SnapshotFailure
 		}
-		o.node.ReportSnapshot(m.box, status)
+		o.node.ReportSnapshot(id, status)
 	case msgFlushed:
 		o.flushed(m.err)
 	case msgSnapshotWritten:
 		o.snapshotWritten(m.snapshot, m.err)
 	case msgDeadlines:
 		o.deadlines(m.deadlines)
+	case msgAsk:
+		m.reply(o.answer(m.question))
+	case msgAnswer:
+		o.answered(m.box, m.answer, m.err)
 	case msgStart:
 		o.begun = true
 	case msgClose:
@@ -229,7 +261,22 @@ func (o *owner) refuse(m *message) {
 		m.deadlines(nil, nil)
 	case msgResign:
 		m.resigned()
+	case msgAsk:
+		m.reply(nil)
 	}
+}
+
+// leader is the server that leads, 0 when none is known.
+func (o *owner) leader() uint64 { return quorum.ServerOf(o.lead) }
+
+// idsOf are the raft ids by which raft knows a server.
+func (o *owner) idsOf(server uint64) (ids []uint64) {
+	for _, id := range slices.Concat(o.conf.Voters, o.conf.VotersOutgoing, o.conf.Learners) {
+		if quorum.ServerOf(id) == server && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // tick lets raft's time pass. A box that is alone and leads needs none: nobody waits for its heartbeats.
@@ -241,7 +288,12 @@ func (o *owner) tick() {
 		o.nextTick = 0
 		return
 	}
+	if o.lead == raft.None && o.leaderless == 0 && !o.limbo() {
+		o.leaderless = max(o.now.Mono, 1)
+	}
+	o.askOthers()
 	o.awaitLeader()
+	o.answerSettled(false)
 	o.campaign()
 	o.awaitSuccessor()
 	o.up.expire(o)
@@ -256,7 +308,7 @@ func (o *owner) tick() {
 
 // alone tells whether this box is the only voter and there is nobody else to tell.
 func (o *owner) alone() bool {
-	return len(o.conf.Voters) == 1 && o.conf.Voters[0] == o.e.cfg.Box && len(o.conf.Learners)+len(o.conf.VotersOutgoing) == 0
+	return len(o.conf.Voters) == 1 && o.conf.Voters[0] == o.id && len(o.conf.Learners)+len(o.conf.VotersOutgoing) == 0
 }
 
 // wake is when the owner has something to do though nothing arrives.
@@ -305,7 +357,7 @@ func (o *owner) drain() {
 // respond delivers the responses that were attached to a storage message.
 func (o *owner) respond(responses []*pb.Message) {
 	for _, m := range responses {
-		if m.GetTo() == o.e.cfg.Box {
+		if m.GetTo() == o.id {
 			_ = o.node.Step(m)
 		} else {
 			o.transmit(m)
@@ -372,11 +424,12 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	led := o.role == raft.StateLeader
 	o.role, o.lead = s.RaftState, s.Lead
 	leads := o.role == raft.StateLeader
-	o.e.deps.Observer.Log.Info("raft role", "role", s.RaftState.String(), "leader", s.Lead)
+	o.e.deps.Observer.Log.Info("raft role", "role", s.RaftState.String(), "leader", quorum.ServerOf(s.Lead))
 	if led && !leads {
 		o.ready = false
 		o.dropParkedForwards()
 		o.keep.Follow()
+		o.changes.changing, o.changes.running = false, false
 		o.failPending(ErrUncertain)
 	}
 	switch {
@@ -406,7 +459,7 @@ func (o *owner) awaitLeader() {
 }
 
 func (o *owner) leadership() Leadership {
-	return Leadership{Leader: o.ready, Term: o.node.BasicStatus().HardState.GetTerm(), Box: o.lead}
+	return Leadership{Leader: o.ready, Term: o.node.BasicStatus().HardState.GetTerm(), Box: o.leader()}
 }
 
 func (o *owner) tellRole() {
@@ -464,6 +517,7 @@ func (o *owner) end(reason error) {
 	o.e.serving.Store(false)
 	o.ready, o.role, o.lead = false, raft.StateFollower, raft.None
 	o.keep.Follow()
+	o.answerSettled(true)
 	o.failPending(errors.Join(ErrUncertain, reason))
 	o.resigned()
 	o.dropParkedForwards()

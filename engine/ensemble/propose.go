@@ -102,7 +102,7 @@ func (o *owner) course() course {
 		return coursePark
 	case o.ready:
 		return courseLead
-	case o.lead != raft.None && o.lead != o.e.cfg.Box:
+	case o.lead != raft.None && o.lead != o.id:
 		return courseForward
 	case o.role == raft.StateLeader || o.e.serving.Load():
 		return coursePark // an election: nothing is lost yet, and the clients are still here
@@ -151,6 +151,7 @@ func (o *owner) admit(p *proposal) error {
 
 // offer checks, stamps and gathers one write, of this box or another. All that is gathered in a step becomes one append.
 func (o *owner) offer(p *proposal) error {
+	o.judgeReconfig(p)
 	if err := o.afford(p); err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ func (o *owner) holds(session int64, from Outbox) error {
 // stamp writes the leader's part into the entry. The leader's time never goes back, whatever its clock does.
 func (o *owner) stamp(p *proposal) {
 	e := &p.write.Entry
-	o.stampMs = max(o.stampMs, o.e.tree.TimeMs(), o.now.UnixMilli())
+	o.stampMs = o.stampNow()
 	e.TimeMs = o.stampMs
 	if e.Kind != znode.KindSetRules {
 		e.Rules = o.e.tree.Rules()
@@ -240,6 +241,9 @@ func (o *owner) stamp(p *proposal) {
 	}
 	e.Flags |= o.e.cfg.Flags
 }
+
+// stampNow is the leader's time.
+func (o *owner) stampNow() int64 { return max(o.stampMs, o.e.tree.TimeMs(), o.now.UnixMilli()) }
 
 // entryRoom is about how long an entry is when encoded.
 func entryRoom(e *znode.Entry) int {
@@ -257,7 +261,7 @@ func (o *owner) hand() {
 	}
 	entries := o.gathered
 	o.gathered = nil
-	if err := o.node.Step(&pb.Message{Type: pb.MsgProp.Enum(), From: new(o.e.cfg.Box), Entries: entries}); err == nil {
+	if err := o.node.Step(&pb.Message{Type: pb.MsgProp.Enum(), From: new(o.id), Entries: entries}); err == nil {
 		return
 	}
 	for _, entry := range entries {

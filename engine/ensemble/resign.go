@@ -38,14 +38,14 @@ func (o *owner) resign(done func()) {
 	o.leaving.done = append(o.leaving.done, done)
 }
 
-// successor is the voter that was heard lately and has most of the log.
+// successor is the voter that was heard lately and has most of the log; not one that is to vote no more.
 func (o *owner) successor() (best uint64) {
 	if o.role != raft.StateLeader {
 		return raft.None
 	}
 	var match uint64
 	o.node.WithProgress(func(id uint64, kind raft.ProgressType, pr tracker.Progress) {
-		if kind != raft.ProgressTypePeer || id == o.e.cfg.Box || !pr.RecentActive || pr.IsLearner {
+		if kind != raft.ProgressTypePeer || id == o.id || !pr.RecentActive || pr.IsLearner || o.goes(id) {
 			return
 		}
 		if best == raft.None || pr.Match > match || pr.Match == match && id < best {

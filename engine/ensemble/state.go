@@ -43,13 +43,13 @@ func (c *Config) stateBeat() time.Duration { return c.TickTime / 2 }
 
 // reportState tells the leader what this box can run: at once when it begins to follow it, and at every beat.
 func (o *owner) reportState() {
-	if o.lead == raft.None || o.lead == o.e.cfg.Box || o.now.Mono < o.nextState {
+	if o.lead == raft.None || o.lead == o.id || o.now.Mono < o.nextState {
 		return
 	}
 	o.nextState = o.now.Mono + o.e.cfg.stateBeat()
 	b := binary.BigEndian.AppendUint64([]byte{frameState}, o.node.BasicStatus().HardState.GetTerm())
 	b = binary.BigEndian.AppendUint32(b, o.e.cfg.Rules)
-	o.e.deps.Transport.Send(o.lead, append(b, o.e.cfg.Build...), false)
+	o.e.deps.Transport.Send(o.leader(), append(b, o.e.cfg.Build...), false)
 }
 
 // decodeState decodes what follows the kind of a frameState.
@@ -104,13 +104,9 @@ func (o *owner) raiseRules() {
 
 // members are all boxes of the present configuration, those of both sides while it changes.
 func (o *owner) members() []uint64 {
-	all := slices.Concat(o.conf.Voters, o.conf.VotersOutgoing, o.conf.Learners, o.conf.LearnersNext)
+	all := serversOf(slices.Concat(o.conf.Voters, o.conf.VotersOutgoing, o.conf.Learners, o.conf.LearnersNext))
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-func (o *owner) isMember(box uint64) bool {
-	c := &o.conf
-	return slices.Contains(c.Voters, box) || slices.Contains(c.VotersOutgoing, box) ||
-		slices.Contains(c.Learners, box) || slices.Contains(c.LearnersNext, box)
-}
+func (o *owner) isMember(box uint64) bool { return slices.Contains(o.members(), box) }

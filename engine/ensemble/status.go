@@ -6,6 +6,7 @@ import (
 	"go.etcd.io/raft/v3"
 
 	"cairn/engine/ensemble/jute"
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/znode"
 	"cairn/platform/observe"
 )
@@ -54,14 +55,14 @@ func (e *Ensemble) Status() Status { return *e.status.Load() }
 func (o *owner) publish() {
 	t := o.e.tree
 	old := o.e.status.Load()
-	if old != nil && !o.over && old.Applied == o.applied && old.InFlight == len(o.pending) && old.Leader == o.lead &&
+	if old != nil && !o.over && old.Applied == o.applied && old.InFlight == len(o.pending) && old.Leader == o.leader() &&
 		old.Role == roleName(o.role) && old.Serving == o.e.serving.Load() && old.Snapshot.Index == o.snap.last.Index &&
 		(old.Snapshot.Err == nil) == (o.snap.last.Err == nil) {
 		return
 	}
 	s := &Status{
-		Box: o.e.cfg.Box, Role: roleName(o.role), Leader: o.lead, Term: o.term, Applied: o.applied, Zxid: t.Zxid(),
-		Rules: t.Rules(), Voters: o.conf.Voters, Learners: o.conf.Learners, Serving: o.e.serving.Load(), Failed: o.e.Failed(),
+		Box: o.e.cfg.Box, Role: roleName(o.role), Leader: o.leader(), Term: o.term, Applied: o.applied, Zxid: t.Zxid(),
+		Rules: t.Rules(), Voters: serversOf(o.conf.Voters), Learners: serversOf(o.conf.Learners), Serving: o.e.serving.Load(), Failed: o.e.Failed(),
 		Nodes: t.NodeCount(), Ephemerals: t.EphemeralsCount(), Containers: t.ContainersCount(), TTLs: t.TTLCount(),
 		Sessions: t.SessionCount(), DataSize: t.DataSize(), TreeBytes: t.Bytes(), TreeBytesMax: o.e.cfg.Limits.TreeBytesMax,
 		InFlight: len(o.pending), Snapshot: o.snap.last, LogBytesSinceSnapshot: o.snap.logBytes,
@@ -69,6 +70,15 @@ func (o *owner) publish() {
 	}
 	s.ProposalLast, s.ProposalMin, s.ProposalMax = o.e.metrics.last, o.e.metrics.min, o.e.metrics.max
 	o.e.status.Store(s)
+}
+
+// serversOf are the servers that raft ids stand for.
+func serversOf(ids []uint64) []uint64 {
+	servers := make([]uint64, len(ids))
+	for i, id := range ids {
+		servers[i] = quorum.ServerOf(id)
+	}
+	return servers
 }
 
 func roleName(r raft.StateType) string {
@@ -127,3 +137,6 @@ func (m *meters) changed(changes []znode.Change) {
 		}
 	}
 }
+
+// RaftID is the raft id under which this box takes part. Its low half is the server's number.
+func (e *Ensemble) RaftID() uint64 { return e.raftID.Load() }

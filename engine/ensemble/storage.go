@@ -22,7 +22,10 @@ type storage struct {
 	wanted bool
 	// sending are boxes that are being brought latest: meanwhile the log behind it stays, so that they need not be brought
 	// another one right after.
-	sending map[uint64]struct{}
+	sending map[uint64]uint64 // the raft id of each box
+	// confIndex is where the membership changed last. Raft refuses a snapshot that does not name its receiver: an older one
+	// is of no use to a box that has just come.
+	confIndex uint64
 }
 
 // sendingFactor bounds what stays for boxes that are being brought a snapshot, as a multiple of what stays otherwise.
@@ -34,7 +37,7 @@ func (s *storage) Snapshot() (*pb.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.latest.Index == 0 || s.latest.Index+1 < first {
+	if s.latest.Index == 0 || s.latest.Index+1 < first || s.latest.Index < s.confIndex {
 		s.wanted = true
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
@@ -46,7 +49,7 @@ func (s *storage) Snapshot() (*pb.Snapshot, error) {
 // newStorage fills the memory from what was recovered. raft finds the membership in the snapshot that begins the log;
 // changes of it that follow in the log are applied again.
 func newStorage(r *raftlog.Recovered) (*storage, error) {
-	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]struct{})}
+	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]uint64)}
 	s.latest = raftlog.SnapshotMeta{SnapshotID: r.Snapshot, ConfState: r.ConfState}
 	begin := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
 		ConfState: raftConf(r.ConfState), Index: new(r.Snapshot.Index), Term: new(r.Snapshot.Term),

@@ -30,8 +30,11 @@ func (o *owner) tend() {
 	o.reportTouched()
 	o.reportState()
 	o.snapshotIfDue()
+	o.checkDisk()
+	o.claim()
 	if o.ready {
 		o.ensureSecret()
+		o.tendMembers()
 		o.raiseRules()
 		if o.now.Mono >= o.nextKeep {
 			o.keepOrder()

@@ -7,6 +7,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/limits"
 )
 
@@ -21,15 +22,16 @@ func (o *owner) transmit(m *pb.Message) {
 		o.fail(fmt.Errorf("encode a raft message of type %v: %w", m.GetType(), err))
 		return
 	}
+	to := quorum.ServerOf(m.GetTo())
 	switch m.GetType() {
 	case pb.MsgSnap:
-		o.disk.sending[m.GetTo()] = struct{}{}
-		transport.SendSnapshot(m.GetTo(), m.GetSnapshot().GetMetadata().GetIndex(), b)
+		o.disk.sending[to] = m.GetTo()
+		transport.SendSnapshot(to, m.GetSnapshot().GetMetadata().GetIndex(), b)
 	case pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgTimeoutNow,
 		pb.MsgReadIndex, pb.MsgReadIndexResp:
-		transport.Send(m.GetTo(), append([]byte{frameRaft}, b...), true)
+		transport.Send(to, append([]byte{frameRaft}, b...), true)
 	default:
-		transport.Send(m.GetTo(), append([]byte{frameRaft}, b...), false)
+		transport.Send(to, append([]byte{frameRaft}, b...), false)
 	}
 }
 
@@ -55,6 +57,9 @@ func (e *Ensemble) receive(from uint64, b []byte) error {
 	if err != nil {
 		return err
 	}
+	if m.GetTo() != e.raftID.Load() {
+		return nil // for a raft id that this box had, or will have
+	}
 	if m.GetType() == pb.MsgSnap {
 		return fmt.Errorf("a snapshot from box %d without its file", from)
 	}
@@ -67,7 +72,7 @@ func (e *Ensemble) decodeRaft(from uint64, b []byte) (*pb.Message, error) {
 	if err := proto.Unmarshal(b, m); err != nil {
 		return nil, fmt.Errorf("raft message of %d bytes: %w", len(b), err)
 	}
-	if m.GetTo() != e.cfg.Box || m.GetFrom() != from || from == e.cfg.Box || from == raft.None {
+	if quorum.ServerOf(m.GetTo()) != e.cfg.Box || quorum.ServerOf(m.GetFrom()) != from || from == e.cfg.Box || from == raft.None {
 		return nil, fmt.Errorf("raft message from box %d to box %d came from box %d to box %d", m.GetFrom(), m.GetTo(), from, e.cfg.Box)
 	}
 	if raft.IsLocalMsg(m.GetType()) || m.GetType() == pb.MsgProp {

@@ -12,8 +12,8 @@ import (
 //	"CAIRNLNK" 8 · version 1 · protocol 1 · kind 1 · from 8 · to 8 · length of the cluster's name 1 · name
 //
 // Then the messages, each a length of 4 bytes and as many bytes; a length of 0 is a probe, answered with one byte. A stream
-// is a head (length 4, bytes), a size of 8 bytes, as many bytes, and one byte of answer: 0 when all of it was taken. Integers
-// are big-endian.
+// is a head (length 4, bytes), a size of 8 bytes, as many bytes, and one byte of answer: 0 when all of it was taken. A
+// question is a message, and so is its answer, which ends the connection. Integers are big-endian.
 
 const (
 	helloMagic    = "CAIRNLNK"
@@ -31,6 +31,7 @@ const (
 	kindBulk kind = iota
 	kindUrgent
 	kindStream
+	kindAsk
 	kinds
 )
 

@@ -80,6 +80,10 @@ func (l *Link) serve(in *incoming) {
 		l.serveStream(c, h)
 		return
 	}
+	if h.kind == kindAsk {
+		l.serveQuestion(c, h)
+		return
+	}
 	l.supersede(in, laneID{h.from, h.protocol, h.kind})
 	handler := l.handlers[h.protocol]
 	err = l.serveMessages(c, h, handler)
@@ -108,7 +112,7 @@ func (l *Link) judge(h hello, err error) verdict {
 		return verdictCluster
 	case h.protocol >= protocols || l.handlers[h.protocol] == nil:
 		return verdictProtocol
-	case l.peers[h.from] == "":
+	case h.kind != kindAsk && l.peers[h.from] == "":
 		return verdictUnknown
 	}
 	return verdictOK

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"encoding/binary"
 	"net"
 	"sync"
@@ -12,6 +13,8 @@ type lane struct {
 	l       *Link
 	id      laneID
 	address string
+	ctx     context.Context // ends with the lane or the link
+	cancel  context.CancelFunc
 
 	mu     sync.Mutex // protects what follows; nothing is called while it is held
 	queue  [][]byte
@@ -24,7 +27,9 @@ type lane struct {
 }
 
 func newLane(l *Link, id laneID, address string) *lane {
-	return &lane{l: l, id: id, address: address, wake: make(chan struct{}, 1)}
+	w := &lane{l: l, id: id, address: address, wake: make(chan struct{}, 1)}
+	w.ctx, w.cancel = context.WithCancel(l.ctx)
+	return w
 }
 
 // put queues a message, or notes its loss.
@@ -53,14 +58,14 @@ func (w *lane) take() (queue [][]byte, lost bool) {
 	return queue, lost
 }
 
-// run dials and writes until the link is closed.
+// run dials and writes until the lane is closed.
 func (w *lane) run() {
 	h := w.l.handlers[w.id.protocol]
 	wait, said := redialMin, ""
-	for w.l.ctx.Err() == nil {
-		c, err := w.l.dial(w.id, w.address)
+	for w.ctx.Err() == nil {
+		c, err := w.l.dial(w.ctx, w.id, w.address)
 		if err != nil {
-			if text := err.Error(); text != said && w.l.ctx.Err() == nil {
+			if text := err.Error(); text != said && w.ctx.Err() == nil {
 				said = text
 				w.l.deps.Observer.Log.Info("no connection to another box", "box", w.id.to, "address", w.address, "error", err)
 			}
@@ -88,7 +93,7 @@ func (w *lane) pause(wait time.Duration, h Handler) {
 		select {
 		case <-timer.C:
 			return
-		case <-w.l.ctx.Done():
+		case <-w.ctx.Done():
 			return
 		case <-w.wake:
 			if _, lost := w.take(); lost {
@@ -138,7 +143,7 @@ func (w *lane) write(c net.Conn, h Handler) {
 		select {
 		case <-failed:
 			return
-		case <-w.l.ctx.Done():
+		case <-w.ctx.Done():
 			return
 		case <-answers:
 			heard, probed = time.Now(), false
@@ -192,8 +197,9 @@ func readAnswers(c net.Conn, answers chan<- struct{}) {
 	}
 }
 
-// close ends the lane's connection; run sees that the link is over.
+// close ends the lane.
 func (w *lane) close() {
+	w.cancel()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true

@@ -31,6 +31,9 @@ type Handler interface {
 	Stream(from uint64, head []byte, size int64, r io.Reader) error
 	// Lost says that something sent to the box was lost.
 	Lost(to uint64)
+	// Ask answers a question, from a box that need not be a peer: it may be one that wants to become one. It may block for
+	// a moment; nil is no answer.
+	Ask(from uint64, question []byte) []byte
 	// Gone says that the box's connection for urgent messages ended, as it does at once when its process dies.
 	Gone(box uint64)
 }
@@ -90,6 +93,7 @@ type Link struct {
 	lanes    map[laneID]*lane
 	incoming map[net.Conn]*incoming
 	turns    uint64
+	started  bool
 	closed   bool
 }
 
@@ -138,14 +142,8 @@ func (l *Link) Start() {
 	}()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for to := range l.peers {
-		for p, h := range l.handlers {
-			if h != nil {
-				l.lane(laneID{to, Protocol(p), kindBulk})
-				l.lane(laneID{to, Protocol(p), kindUrgent})
-			}
-		}
-	}
+	l.started = true
+	l.lanesToAll()
 }
 
 // lane is the lane of that id, begun if there is none. mu is held.
@@ -194,14 +192,14 @@ func (l *Link) Stream(p Protocol, to uint64, head []byte, size int64, r io.Reade
 }
 
 // dial opens a connection and introduces this box.
-func (l *Link) dial(id laneID, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
+func (l *Link) dial(ctx context.Context, id laneID, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := l.deps.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(l.ctx, func() { _ = c.Close() }) // Close of the link does not wait for the peer
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // Close of the link does not wait for the peer
 	defer stop()
 	_ = c.SetDeadline(time.Now().Add(dialTimeout))
 	h := hello{protocol: id.protocol, kind: id.kind, from: l.cfg.Box, to: id.to, cluster: l.cfg.Cluster}

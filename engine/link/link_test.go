@@ -38,6 +38,13 @@ func (r *room) Stream(from uint64, head []byte, size int64, s io.Reader) error {
 	return errors.Join(err, r.refuse)
 }
 
+func (r *room) Ask(from uint64, question []byte) []byte {
+	if string(question) == "silence" {
+		return nil
+	}
+	return fmt.Appendf(nil, "box %d asked %s", from, question)
+}
+
 func (r *room) Lost(uint64) { r.count(&r.lost) }
 func (r *room) Gone(uint64) { r.count(&r.gone) }
 

@@ -26,7 +26,7 @@ func (s stalling) Write(b []byte) (int, error) {
 const takenMax = 2 * time.Minute
 
 func (l *Link) stream(p Protocol, to uint64, address string, head []byte, size int64, r io.Reader) error {
-	c, err := l.dial(laneID{to, p, kindStream}, address)
+	c, err := l.dial(l.ctx, laneID{to, p, kindStream}, address)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -33,21 +32,12 @@ const boxFile = "box.toml"
 // readIdentity reads the box's identity, and makes one with the given number for a directory that has none.
 func readIdentity(fs vfs.FS, dir string, box int32) (identity, error) {
 	name := path.Join(dir, boxFile)
-	f, err := fs.Open(name, vfs.ReadOnly)
+	b, err := vfs.ReadFile(fs, name, 4096)
 	if errors.Is(err, vfs.ErrNotExist) {
 		return makeIdentity(fs, dir, box)
 	}
 	if err != nil {
-		return identity{}, fmt.Errorf("read %s: %w", name, err)
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil || size > 4096 {
-		return identity{}, fmt.Errorf("read %s: %d bytes: %w", name, size, errors.Join(err, errors.New("not a box.toml")))
-	}
-	b := make([]byte, size)
-	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return identity{}, fmt.Errorf("read %s: %w", name, err)
+		return identity{}, fmt.Errorf("read %s, which is not a box.toml or cannot be read: %w", name, err)
 	}
 	id, err := parseIdentity(string(b))
 	if err != nil {
@@ -93,7 +83,7 @@ func makeIdentity(fs vfs.FS, dir string, box int32) (identity, error) {
 	id := identity{format: formatVersion, box: box, cluster: newClusterID()}
 	text := fmt.Sprintf("# Who this box is. Written once by cairn; do not copy it to another box.\nformat = %d\nid = %d\ncluster = %q\n", id.format, id.box, id.cluster)
 	name := path.Join(dir, boxFile)
-	if err := writeFile(fs, name, []byte(text)); err != nil {
+	if err := vfs.WriteFile(fs, name, []byte(text)); err != nil {
 		return identity{}, fmt.Errorf("write %s: %w", name, err)
 	}
 	return id, nil
@@ -122,28 +112,6 @@ func makeDirectory(fs vfs.FS, name string) error {
 		}
 	}
 	return nil
-}
-
-// writeFile makes a file appear whole and durable under its name, or not at all.
-func writeFile(fs vfs.FS, name string, b []byte) error {
-	f, err := fs.Open(name+".tmp", vfs.Create)
-	if err != nil {
-		return err
-	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt(b, 0)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(name+".tmp", name); err != nil {
-		return err
-	}
-	return fs.SyncDir(path.Dir(name))
 }
 
 // newClusterID draws an id in the form of Kafka's: 16 random bytes in base64 for URLs, not beginning with a dash, which

@@ -14,6 +14,7 @@ import (
 
 	"cairn/engine/console"
 	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/zkserver"
 	"cairn/engine/ensemble/zkserver/zkadmin"
 	"cairn/engine/ensemble/zkserver/zoocfg"
@@ -185,7 +186,7 @@ func (n *Node) openDoors() error {
 func (n *Node) ensembleConfig() ensemble.Config {
 	cfg := ensemble.Config{Dir: path.Join(n.cfg.Data, "ensemble"), Box: uint64(n.id.box), Limits: n.cfg.Limits.ZooKeeper, Build: n.cfg.Version}
 	if e := n.cfg.Ensemble; e != nil {
-		cfg.Voters, cfg.Learners = e.Voters, e.Learners
+		cfg.Voters, cfg.Learners, cfg.Servers = e.Voters, e.Learners, e.Servers
 	}
 	if n.cfg.ZooKeeper != nil && n.cfg.ZooKeeper.File != nil {
 		ensembleFrom(&cfg, n.cfg.ZooKeeper.File)
@@ -198,7 +199,8 @@ func (n *Node) openEnsemble() error {
 		Runtime: n.deps.Runtime, FS: n.deps.FS, Syncer: n.syncer, Observer: n.deps.Observer, Random: n.deps.Random,
 	}
 	if n.peers != nil {
-		deps.Transport = n.peers
+		deps.Transport, deps.Ask = n.peers, n.peers.ask
+		deps.Peers = func(c quorum.Config, changed bool) { n.peers.link.SetPeers(n.cfg.Ensemble.addresses(c, changed)) }
 	}
 	e, err := ensemble.Open(n.ensembleConfig(), deps)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/zkserver/zoocfg"
 	"cairn/engine/link"
 )
@@ -23,6 +24,10 @@ type Ensemble struct {
 	Peers  map[uint64]string
 	// Cluster is a name that all of them agree on.
 	Cluster string
+	// Servers are the lines of the configuration that a fresh ensemble begins with.
+	Servers quorum.Config
+	// Static says that the addresses in Peers stand, whatever the ensemble's configuration says: nobody changes that one.
+	Static bool
 }
 
 // EnsembleFrom is what the server.N lines of a zoo.cfg say, or nil when the server is to stand alone. The election port
@@ -31,9 +36,13 @@ func EnsembleFrom(f *zoocfg.Config) *Ensemble {
 	if f.Standalone() {
 		return nil
 	}
-	e := &Ensemble{Box: uint64(f.ServerID), Peers: map[uint64]string{}, Cluster: "zoo.cfg"}
+	e := &Ensemble{Box: uint64(f.ServerID), Peers: map[uint64]string{}, Cluster: "zoo.cfg", Static: !f.ReconfigEnabled}
 	for _, s := range f.Servers {
-		address := fmt.Sprintf("%s:%d", bracketed(s.Host), s.PeerPort)
+		address := s.PeerAddress()
+		if s.ID == f.ServerID && s.ClientAddress == "" {
+			s.ClientAddress = f.ClientAddress
+		}
+		e.Servers.Servers = append(e.Servers.Servers, s)
 		if s.ID == f.ServerID {
 			e.Listen = address
 		} else {
@@ -48,15 +57,6 @@ func EnsembleFrom(f *zoocfg.Config) *Ensemble {
 	slices.Sort(e.Voters)
 	slices.Sort(e.Learners)
 	return e
-}
-
-func bracketed(host string) string {
-	for _, c := range host {
-		if c == ':' && host[0] != '[' {
-			return "[" + host + "]"
-		}
-	}
-	return host
 }
 
 // peers carries the ensemble's messages over the link. It is the ensemble's Transport and the link's Handler.
@@ -107,6 +107,44 @@ func (p *peers) carry(to, index uint64, message []byte) bool {
 	}
 	defer func() { _ = src.Close() }() // it was only read
 	return p.link.Stream(link.Raft, to, message, src.Size, src) == nil
+}
+
+// ask implements ensemble.Deps.Ask. There is one question at a time for each box.
+func (p *peers) ask(to uint64, question []byte, done func([]byte, error)) {
+	p.running.Add(1)
+	go func() {
+		defer p.running.Done()
+		done(p.link.Ask(link.Raft, to, question))
+	}()
+}
+
+// Ask implements link.Handler.
+func (p *peers) Ask(from uint64, question []byte) []byte {
+	e := p.ensemble.Load()
+	if e == nil {
+		return nil
+	}
+	reply := make(chan []byte, 1)
+	e.Answer(from, question, func(b []byte) { reply <- b })
+	return <-reply
+}
+
+// addresses are where the servers of a configuration are. What this box's own file says of a server stands until somebody
+// changes the configuration, and for good where nobody may: an address such as 0.0.0.0 in one server's own line helps no
+// other.
+func (e *Ensemble) addresses(c quorum.Config, changed bool) map[uint64]string {
+	peers := map[uint64]string{}
+	for _, s := range c.Servers {
+		id := uint64(s.ID)
+		if id == e.Box {
+			continue
+		}
+		peers[id] = s.PeerAddress()
+		if own := e.Peers[id]; own != "" && (e.Static || !changed) {
+			peers[id] = own
+		}
+	}
+	return peers
 }
 
 // Message implements link.Handler.

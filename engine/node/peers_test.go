@@ -2,8 +2,11 @@ package node
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -11,7 +14,9 @@ import (
 
 	"github.com/go-zookeeper/zk"
 
+	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/zkserver/zoocfg"
+	"cairn/platform/observe"
 )
 
 // servers are boxes of one ensemble in this process, with real sockets.
@@ -29,14 +34,16 @@ func newServers(t *testing.T, n uint64) *servers {
 	s := &servers{t: t, dir: t.TempDir(), configs: map[uint64]Config{}, nodes: map[uint64]*Node{}}
 	addresses := map[uint64]string{}
 	var voters []uint64
+	var lines quorum.Config
 	for id := uint64(1); id <= n; id++ {
 		addresses[id] = s.reserve()
 		voters = append(voters, id)
+		lines.Servers = append(lines.Servers, serverLine(s.t, id, addresses[id]))
 	}
 	for id := uint64(1); id <= n; id++ {
 		cfg := testConfig(filepath.Join(s.dir, fmt.Sprint(id)))
 		cfg.Kafka, cfg.ZooKeeper.Listen = nil, s.reserve()
-		cfg.Ensemble = &Ensemble{Box: id, Voters: voters, Listen: addresses[id], Peers: map[uint64]string{}, Cluster: "test"}
+		cfg.Ensemble = &Ensemble{Box: id, Voters: voters, Listen: addresses[id], Peers: map[uint64]string{}, Cluster: "test", Servers: lines}
 		for other, address := range addresses {
 			if other != id {
 				cfg.Ensemble.Peers[other] = address
@@ -50,6 +57,19 @@ func newServers(t *testing.T, n uint64) *servers {
 		}
 	})
 	return s
+}
+
+// serverLine is a server's line. Nobody listens on the election port.
+func serverLine(t *testing.T, id uint64, address string) quorum.Server {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return quorum.Server{ID: int64(id), Host: host, PeerPort: number, ElectionPort: int(id)}
 }
 
 // reserve gives an address that stays the server's: a listener holds it until the server comes for it.
@@ -74,6 +94,9 @@ func (s *servers) open(id uint64) {
 	s.t.Helper()
 	deps := testDeps()
 	deps.Listen = s.listen
+	if os.Getenv("CAIRN_TEST_LOG") != "" {
+		deps.Observer = observe.New(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("box", id))
+	}
 	n, err := Open(s.configs[id], deps)
 	if err != nil {
 		s.t.Fatal(err)

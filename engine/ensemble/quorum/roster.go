@@ -19,6 +19,8 @@ type Roster struct {
 	// from them.
 	Founders         []uint64 `json:"founders"`
 	FoundingLearners []uint64 `json:"founding_learners,omitempty"`
+	// Changed tells that somebody has changed the configuration since the founding.
+	Changed bool `json:"changed,omitempty"`
 }
 
 // Member is one server's place in raft.
@@ -30,6 +32,8 @@ type Member struct {
 	// LeftMs is when the server left the configuration, in the leader's milliseconds; 0: it belongs. It is served on for a
 	// while as an observer, so that its clients find time to go.
 	LeftMs int64 `json:"left_ms,omitempty"`
+	// Line is the server's line of the configuration that it left: where it is meanwhile.
+	Line string `json:"line,omitempty"`
 }
 
 // PathRoster is the znode that holds the roster.
@@ -117,25 +121,44 @@ func (r *Roster) give(server uint64) uint64 {
 	return RaftID(server, r.Given)
 }
 
-// Follow is the roster for a changed configuration: new servers get a raft id, those that are not in it any more leave.
-func (r Roster) Follow(c Config, nowMs int64) Roster {
+// Follow is the roster for a configuration that changed from was: new servers get a raft id, those that are not in it any
+// more leave.
+func (r Roster) Follow(was, c Config, nowMs int64) Roster {
 	r = r.Clone()
+	r.Changed = true
 	for _, s := range c.Servers {
 		m, ok := r.Member(uint64(s.ID))
 		if !ok {
 			m = Member{Server: uint64(s.ID)}
 			m.Raft = r.give(m.Server)
 		}
-		m.LeftMs = 0
+		m.LeftMs, m.Line = 0, ""
 		r.set(m)
 	}
 	for _, m := range r.Members {
 		if _, ok := c.Server(int64(m.Server)); !ok && m.LeftMs == 0 {
 			m.LeftMs = max(nowMs, 1)
+			if s, ok := was.Server(int64(m.Server)); ok {
+				m.Line = s.Text()
+			}
 			r.set(m)
 		}
 	}
 	return r
+}
+
+// WithLeavers is the configuration and those that have left it and are still served.
+func (r Roster) WithLeavers(c Config) Config {
+	c.Servers = slices.Clone(c.Servers)
+	for _, m := range r.Members {
+		if m.LeftMs == 0 {
+			continue
+		}
+		if s, err := ParseServer(int64(m.Server), m.Line, true); err == nil {
+			c.Servers = append(c.Servers, s)
+		}
+	}
+	return c
 }
 
 // Claim notes which disk acknowledges under a raft id.

@@ -29,6 +29,9 @@ type Config struct {
 	PromisedSeq uint64
 }
 
+// Directories are where the log and its snapshots lie, below Config.Dir.
+var Directories = [...]string{"wal", "snap"}
+
 // Deps are what the log is given.
 type Deps struct {
 	FS vfs.FS
@@ -121,7 +124,7 @@ func Open(cfg Config, deps Deps, restore func(SnapshotMeta, io.Reader) error) (*
 	if deps.Observer == nil {
 		deps.Observer = observe.Discard()
 	}
-	l := &Log{cfg: cfg, deps: deps, walDir: path.Join(cfg.Dir, "wal"), snapDir: path.Join(cfg.Dir, "snap")}
+	l := &Log{cfg: cfg, deps: deps, walDir: path.Join(cfg.Dir, Directories[0]), snapDir: path.Join(cfg.Dir, Directories[1])}
 	l.appended = deps.Observer.Metrics.Counter("cairn_raftlog_appended_bytes_total")
 	l.flushed = deps.Observer.Metrics.Counter("cairn_raftlog_flushes_total")
 	l.flushSeconds = deps.Observer.Metrics.Histogram("fsynctime")

@@ -40,6 +40,8 @@ func (c *conn) accept() (last bool, err error) {
 		return false, c.acceptWrite(r, znode.KindOp)
 	case jute.OpMulti:
 		return false, c.acceptWrite(r, znode.KindMulti)
+	case jute.OpReconfig:
+		return false, c.acceptReconfig(r)
 	case jute.OpCloseSession:
 		return true, c.acceptWrite(r, znode.KindCloseSession)
 	case jute.OpAuth:
@@ -49,9 +51,6 @@ func (c *conn) accept() (last bool, err error) {
 	case jute.OpSync:
 		return false, c.acceptSync(r)
 	case jute.OpPing:
-	case jute.OpReconfig:
-		var b jute.ReconfigRequest
-		b.Read(r)
 	case jute.OpExists, jute.OpGetData, jute.OpGetChildren, jute.OpGetChildren2:
 		var b jute.PathWatchRequest
 		refuseNullPath(r)
@@ -165,6 +164,15 @@ func (c *conn) read() error {
 	return nil
 }
 
+// acceptReconfig lets the leader judge a change of the ensemble's configuration, where such are allowed.
+func (c *conn) acceptReconfig(r *jute.Reader) error {
+	if !c.s.cfg.ReconfigEnabled {
+		c.request.failed = jute.ReconfigDisabled
+		return c.read()
+	}
+	return c.acceptWrite(r, znode.KindReconfig)
+}
+
 // acceptWrite decodes a write and proposes it.
 func (c *conn) acceptWrite(r *jute.Reader, kind znode.Kind) error {
 	q := &c.request
@@ -175,6 +183,10 @@ func (c *conn) acceptWrite(r *jute.Reader, kind znode.Kind) error {
 		refuseNullPath(r)
 		op.ReadBody(r)
 		entry.Ops = []jute.Op{op}
+	case znode.KindReconfig:
+		entry.Data = r.Rest()
+		var b jute.ReconfigRequest
+		b.Read(r)
 	case znode.KindMulti:
 		entry.Ops = jute.ReadMulti(r, jute.OpMulti, c.s.cfg.Limits.MultiOpsMax)
 	}

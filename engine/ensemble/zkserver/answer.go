@@ -209,11 +209,6 @@ func (c *conn) lookUp(t *znode.Tree, w *ensemble.Watches, q *request, r *result)
 		r.infos = clientInfos(who.IDs)
 	case jute.OpMultiRead:
 		return c.lookUpAll(t, q, r)
-	case jute.OpReconfig:
-		r.code = jute.ReconfigDisabled
-		if c.s.cfg.ReconfigEnabled {
-			r.code = jute.Unimplemented // as a standalone ZooKeeper
-		}
 	case jute.OpAddWatch:
 		watch = ensemble.WatchPersistent
 		if q.kind == jute.AddWatchPersistentRecursive {

@@ -13,7 +13,7 @@ skip=$(grep -v '^#' "$here/gozookeeper/skip.txt" | awk 'NF {print "^" $1 "$"}' |
 cd "$work/zk"
 GOFLAGS=-mod=mod GOWORK=off go vet . >"$work/vet.log" 2>&1 || true # builds; its findings are not ours
 status=0
-CAIRN="$bin" ZOOKEEPER_BIN_PATH="$here/gozookeeper/bin" GOFLAGS=-mod=mod GOWORK=off \
+CAIRN="$bin" ZK_VERSION=3.9.5 ZOOKEEPER_BIN_PATH="$here/gozookeeper/bin" GOFLAGS=-mod=mod GOWORK=off \
 	go test -count=1 -timeout 600s -json -skip "$skip" ${GOZOOKEEPER_RUN:+-run "$GOZOOKEEPER_RUN"} . >"$work/test.json" 2>"$work/test.err" || status=$?
 python3 - "$work/test.json" "$here/gozookeeper/skip.txt" <<'PY'
 import json, sys

@@ -1,0 +1,130 @@
+package ensemble
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/tracker"
+
+	"cairn/engine/ensemble/quorum"
+)
+
+// Answer answers a box that asks how it stands to the ensemble. done is called once, on the ensemble's goroutine or the
+// caller's, and must not block; nil is no answer.
+func (e *Ensemble) Answer(from uint64, question []byte, done func([]byte)) {
+	var q ask
+	if err := json.Unmarshal(question, &q); err != nil || q.Server != from || len(q.Disk) == 0 || len(q.Disk) > 64 {
+		done(nil)
+		return
+	}
+	if err := e.send(message{kind: msgAsk, box: from, question: q, reply: done}); err != nil {
+		done(nil)
+	}
+}
+
+// answer judges one who asks.
+func (o *owner) answer(q ask) []byte {
+	a := o.stand(q)
+	a.Disk = o.member.Disk
+	if len(o.servers.Servers) > 0 {
+		a.Servers, a.Given, a.Changed = o.servers.Lines(), o.roster.Given, o.roster.Changed
+	}
+	b, err := json.Marshal(a)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func (o *owner) stand(q ask) answer {
+	if o.limbo() {
+		return o.meet(q)
+	}
+	if len(o.roster.Members) == 0 { // the founding is not in the tree yet
+		if q.Raft == 0 && o.member.Heard[q.Server] == q.Disk {
+			return answer{Standing: standingFounder}
+		}
+		return answer{Standing: standingWait}
+	}
+	m, ok := o.roster.Member(q.Server)
+	switch {
+	case q.Raft != 0 && ok && m.Raft == q.Raft:
+		return answer{Standing: standingWait} // it belongs, and nobody leads
+	case q.Raft != 0 && !o.e.serving.Load():
+		return answer{Standing: standingWait} // this roster may be an old one
+	case q.Raft != 0:
+		return answer{Standing: standingRemoved, Raft: q.Raft}
+	case !ok || m.LeftMs != 0:
+		o.waits(q)
+		return answer{Standing: standingStranger}
+	case m.Disk == q.Disk:
+		return answer{Standing: standingMember, Raft: m.Raft, Founders: o.roster.Founders, Learners: o.roster.FoundingLearners}
+	case o.ready && o.lives(m.Raft):
+		return answer{Standing: standingOccupied}
+	case o.ready:
+		o.replaceDisk(q)
+	}
+	return answer{Standing: standingWait}
+}
+
+// meet is the answer of one that is as empty: it writes down whom it has met before it says so.
+func (o *owner) meet(q ask) answer {
+	if q.Raft != 0 {
+		return answer{Standing: standingWait}
+	}
+	if o.member.hear(q.Server, q.Disk) {
+		if err := o.member.write(o.e.cfg, o.e.deps); err != nil {
+			o.fail(err)
+			return answer{Standing: standingWait}
+		}
+	}
+	return answer{Standing: standingEmpty}
+}
+
+// waitsMax is how long a server that asked counts as waiting to be added.
+const waitsMax = 3 * time.Second
+
+// waits notes a server that is there and does not belong yet.
+func (o *owner) waits(q ask) {
+	if o.strangers == nil {
+		o.strangers = map[uint64]time.Duration{}
+	}
+	for server, at := range o.strangers {
+		if o.now.Mono-at > waitsMax {
+			delete(o.strangers, server)
+		}
+	}
+	if len(o.strangers) < quorum.ServersMax {
+		o.strangers[q.Server] = o.now.Mono
+	}
+}
+
+// lives tells whether the leader has heard of a raft id within the last election's time.
+func (o *owner) lives(id uint64) (live bool) {
+	if id == o.id {
+		return true
+	}
+	o.node.WithProgress(func(other uint64, _ raft.ProgressType, pr tracker.Progress) {
+		live = live || other == id && pr.RecentActive
+	})
+	return live
+}
+
+// replaceDisk gives a server whose disk is another one a new raft id. The old id leaves; what it had acknowledged counts no
+// more, and the new one votes once it has the log.
+func (o *owner) replaceDisk(q ask) {
+	if o.changes.running {
+		return
+	}
+	if m, _ := o.roster.Member(q.Server); m.Disk == "" && quorum.IncarnationOf(m.Raft) > 0 {
+		// Nobody has begun under an id that was given to a server whose disk was not known: that is told to one disk only.
+		if next, ok := o.roster.Claim(m.Raft, q.Disk); ok {
+			o.proposeRoster(next, fmt.Sprintf("server %d is there", q.Server))
+		}
+		return
+	}
+	o.e.deps.Observer.Log.Warn("a server came with an empty disk and gets a new raft id", "server", q.Server)
+	o.proposeRoster(o.roster.Replace(q.Server, q.Disk), fmt.Sprintf("server %d came with another disk", q.Server))
+}
