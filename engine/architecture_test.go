@@ -50,13 +50,20 @@ var bans = []ban{
 	{"cairn/engine/ensemble/quorum", "cairn/platform", "rules are pure: no I/O, no clock"},
 	{"cairn/engine/ensemble/quorum", "cairn/engine/ensemble/znode", "who belongs is a text to the tree"},
 	{"cairn/engine/ensemble/keeper", "cairn/platform/mailbox", "rules are pure: the ensemble drives them"},
+	{"cairn/cmd", "cairn/engine/sim", "the simulation is for tests and is not shipped"},
+	{"cairn/engine/node", "cairn/engine/sim", "the simulation is for tests and is not shipped"},
+	{"cairn/engine/ensemble", "cairn/engine/sim", "rooms do not know who simulates them"},
+	{"cairn/engine/broker", "cairn/engine/sim", "rooms do not know who simulates them"},
+	{"cairn/engine/sim", "cairn/engine/broker", "what is simulated is the ensemble, until the broker is"},
+	{"cairn/engine/sim/history", "cairn/engine/ensemble", "clients' words are judged without asking the server's code"},
+	{"cairn/engine/sim/history", "cairn/platform", "a history is given its clock, and does no I/O"},
 }
 
 // pure packages may not touch the outside even through the standard library.
 var pure = []string{
 	"cairn/engine/broker/batch", "cairn/engine/broker/wire", "cairn/engine/broker/partition", "cairn/engine/broker/group",
 	"cairn/engine/broker/catalog", "cairn/engine/ensemble/jute", "cairn/engine/ensemble/znode", "cairn/engine/ensemble/keeper",
-	"cairn/engine/ensemble/quorum", "cairn/engine/limits", "cairn/engine/invariant",
+	"cairn/engine/ensemble/quorum", "cairn/engine/limits", "cairn/engine/invariant", "cairn/engine/sim/history",
 }
 
 var impure = []string{"os", "syscall", "math/rand", "math/rand/v2", "log", "log/slog", "os/exec"}
@@ -75,6 +82,7 @@ var one = map[string][]string{
 	"github.com/go-zookeeper/zk":        {"cairn/cmd/cairn"},
 	"github.com/twmb/franz-go/pkg/kadm": {"cairn/cmd/cairn"},
 	"github.com/twmb/franz-go/pkg/kgo":  {"cairn/cmd/cairn"},
+	"github.com/anishathalye/porcupine": {"cairn/engine/sim/history"},
 }
 
 // pkg is what the tests need to know of one package.
