@@ -31,6 +31,7 @@ func (t *Tree) Apply(e *Entry) Outcome {
 	}
 	t.zxid++
 	t.timeMs = max(t.timeMs, e.TimeMs)
+	t.dropStale()
 	out := Outcome{Kind: e.Kind, Op: e.Op(), Zxid: t.zxid, TimeMs: t.timeMs}
 	x := txn{t: t, e: e, zxid: t.zxid, time: t.timeMs, owner: e.Session, acc: e.access(), out: &out}
 	out.Err = x.apply()
@@ -78,6 +79,12 @@ func (x *txn) apply() jute.Code {
 		return jute.OK
 	case KindNoop:
 		return jute.OK
+	case KindStage:
+		return x.stage()
+	case KindSwap:
+		return x.swap()
+	case KindUnstage:
+		return x.unstage()
 	}
 	return jute.Unimplemented
 }

@@ -22,6 +22,8 @@ func (t *Tree) WouldGrow(e *Entry) int64 {
 		return sessionBytes
 	case KindSetSecret:
 		return int64(len(e.Data))
+	case KindStage:
+		return stageGrowth * int64(len(e.Data))
 	case KindOp, KindMulti, KindRegister, KindReconfig:
 	default:
 		return 0

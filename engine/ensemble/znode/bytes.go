@@ -10,3 +10,6 @@ func viewBytes(s string) []byte {
 	}
 	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
+
+// viewString shows bytes as a string, without a copy, to what does not keep it.
+func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -15,16 +15,20 @@ import (
 //
 // The payloads hold records, one after the other; a record does not cross a frame:
 //
-//	1 header   zxid varint, timeMs varint, rules uvarint, secret data, nodes uvarint, digest 8 bytes LE
+//	1 header   zxid varint, timeMs varint, rules uvarint, secret data, nodes uvarint, restored uvarint, digest 8 bytes LE
 //	2 ACLs     id uvarint, list
 //	3 session  id varint, timeoutMs varint, box uvarint, incarnation uvarint
 //	4 node     id uvarint, parent uvarint, kind 1 byte, hasData 1 byte, czxid, mzxid, pzxid, ctime, mtime, owner, version,
 //	           cversion, aversion varint, acl uvarint, name text, data text
 //	5 end
+//	8 staging  id 8 bytes LE, next uvarint, touchedMs varint, sum 8 bytes LE, zxid, timeMs varint, ended 1 byte,
+//	           nodes, left uvarint, recount 1 byte
+//	9, 10      ACLs and nodes of the backup that is staged, as 2 and 4
 //
 // (numbers, texts, data and lists as in an entry). The header comes first, then ACLs, sessions, and nodes in the order
-// of their ids, the root first; a parent may come after its child. Links to siblings, the quotas' trie and the counters
-// follow from the nodes. The reader recomputes the digest, which the header tells.
+// of their ids, the root first; a parent may come after its child. A backup that is being staged (staging.go) follows:
+// what it is, its ACLs, its nodes. Links to siblings, the quotas' trie and the counters follow from the nodes. The reader
+// recomputes the digest, which the header tells. Records 6 and 7 are a backup's (backup.go).
 
 const snapshotMagic = "cairnzt1"
 
@@ -34,6 +38,10 @@ const (
 	recordSession = 3
 	recordNode    = 4
 	recordEnd     = 5
+
+	recordStaging    = 8
+	recordStagedACLs = 9
+	recordStagedNode = 10
 )
 
 // ErrBusy is Cut's answer while another cut is open.
@@ -57,6 +65,9 @@ type Cut struct {
 
 	zxid   int64
 	digest uint64
+
+	staged *stagedCut // the staged backup that belongs to the snapshot; nil when there is none
+	backup *backupCut // nil: a snapshot
 }
 
 // Cut marks the present state. The caller holds the write lock, or knows that nothing is applied meanwhile; it takes
@@ -81,7 +92,9 @@ func (t *Tree) Cut() (*Cut, error) {
 	h = binary.AppendUvarint(h, uint64(t.rules))
 	h = appendData(h, t.secret)
 	h = binary.AppendUvarint(h, uint64(t.live))
+	h = binary.AppendUvarint(h, t.restored)
 	c.header = binary.LittleEndian.AppendUint64(h, c.digest)
+	c.staged = cutStaging(t.staging)
 	t.cut = c
 	return c, nil
 }
@@ -107,8 +120,17 @@ func (c *Cut) save(t *Tree, id nodeID) {
 		return
 	}
 	if _, saved := c.saved[id]; !saved {
-		c.saved[id] = preimage{node: *t.node(id), blob: t.blob(id)}
+		c.saved[id] = c.image(t, id)
 	}
+}
+
+// image is what the cut holds of a node that has not changed since: for a backup, nothing of a node that it leaves out.
+// The node's ancestors are still those that it had at the cut, since none of them goes before it.
+func (c *Cut) image(t *Tree, id nodeID) preimage {
+	if c.backup != nil && c.backup.leavesOut(t, id) {
+		return preimage{}
+	}
+	return preimage{node: *t.node(id), blob: t.blob(id)}
 }
 
 const (
@@ -116,6 +138,7 @@ const (
 	stageACLs
 	stageSessions
 	stageNodes
+	stageStaged
 	stageEnd
 	stageDone
 )
@@ -130,14 +153,20 @@ func (c *Cut) Next(dst []byte, size int) (out []byte, more bool) {
 		return dst, false
 	}
 	if c.stage == stageHeader {
-		dst = append(dst, snapshotMagic...)
+		dst = append(dst, c.magic()...)
 	}
 	start := len(dst)
 	dst = append(dst, make([]byte, frameHeader)...)
 	for scanned := 0; len(dst)-start < size+frameHeader && scanned < scanMax && c.stage != stageDone; scanned++ {
+		if c.backup != nil && c.stage == stageEnd && len(dst) > start+frameHeader {
+			break // the end is a frame of its own, since it vouches for those before it
+		}
 		dst = c.record(dst)
 	}
 	payload := dst[start+frameHeader:]
+	if c.backup != nil {
+		c.backup.sum = hashString(c.backup.sum, viewString(payload))
+	}
 	binary.LittleEndian.PutUint32(dst[start:], uint32(len(payload)))
 	binary.LittleEndian.PutUint32(dst[start+4:], crc32.Checksum(payload, castagnoli))
 	if c.stage == stageDone {
@@ -186,23 +215,49 @@ func (c *Cut) record(dst []byte) []byte {
 		dst = c.nodeRecord(dst, c.next)
 		delete(c.saved, c.next)
 		c.next++
+	case stageStaged:
+		var more bool
+		if dst, more = c.staged.record(dst); !more {
+			c.stage++
+			c.staged = nil
+		}
 	case stageEnd:
-		dst = append(dst, recordEnd)
+		if c.backup != nil {
+			dst = c.backup.end(dst)
+		} else {
+			dst = append(dst, recordEnd)
+		}
 		c.stage++
 	}
 	return dst
 }
 
+func (c *Cut) magic() string {
+	if c.backup != nil {
+		return backupMagic
+	}
+	return snapshotMagic
+}
+
 func (c *Cut) nodeRecord(dst []byte, id nodeID) []byte {
 	pre, saved := c.saved[id]
 	if !saved {
-		pre = preimage{node: *c.t.node(id), blob: c.t.blob(id)}
+		pre = c.image(c.t, id)
 	}
-	n := &pre.node
-	if n.kind == kindFree {
+	if pre.node.kind == kindFree {
 		return dst
 	}
-	dst = binary.AppendUvarint(append(dst, recordNode), uint64(id))
+	if c.backup != nil {
+		dst = c.backup.list(dst, c.t, pre.node.acl)
+		c.backup.nodes++
+	}
+	return appendNode(append(dst, recordNode), id, pre, uint64(pre.node.acl))
+}
+
+// appendNode is the body of a node's record; acl is the number that its list has in the stream.
+func appendNode(dst []byte, id nodeID, pre preimage, acl uint64) []byte {
+	n := &pre.node
+	dst = binary.AppendUvarint(dst, uint64(id))
 	dst = binary.AppendUvarint(dst, uint64(n.parent))
 	dst = jute.AppendBool(append(dst, byte(n.kind)), n.hasData)
 	for _, v := range [...]int64{
@@ -210,6 +265,6 @@ func (c *Cut) nodeRecord(dst []byte, id nodeID) []byte {
 	} {
 		dst = binary.AppendVarint(dst, v)
 	}
-	dst = binary.AppendUvarint(dst, uint64(n.acl))
+	dst = binary.AppendUvarint(dst, acl)
 	return appendText(appendText(dst, pre.blob[:n.nameLen]), pre.blob[n.nameLen:])
 }

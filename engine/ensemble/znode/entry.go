@@ -48,7 +48,16 @@ const (
 	KindAdvanceZxid Kind = 13
 	// KindNoop takes a zxid and changes nothing.
 	KindNoop Kind = 14
-	kindEnd  Kind = 15
+	// KindStage adds the next part of a backup to those that are staged beside the tree (Data: StageData); the first part
+	// drops what was staged before. A part that does not follow is BadVersion, one that cannot be read BadArguments.
+	KindStage Kind = 15
+	// KindSwap puts the staged backup that Data names into the place of the users' tree, under one zxid, at least 2^32 above
+	// both. All sessions of clients end. A backup that is not staged to its end is BadVersion, one that is no tree
+	// BadArguments: nothing is changed then.
+	KindSwap Kind = 16
+	// KindUnstage drops the staged backup that Data names.
+	KindUnstage Kind = 17
+	kindEnd     Kind = 18
 )
 
 // Flags are the switches under which an entry is applied. The leader stamps them from its own configuration, so that
@@ -100,7 +109,7 @@ type Entry struct {
 	Incarnation uint64 // KindRegister, KindExpireBox: grows with each start of the box
 	NeverUsedMs int64  // KindReap
 	Zxid        int64  // KindAdvanceZxid
-	Data        []byte // KindSetSecret, KindReconfig
+	Data        []byte // KindSetSecret, KindReconfig, KindStage, KindSwap, KindUnstage
 }
 
 // Op returns the op code that the entry answers: that of a client's request, or 0 for what no client asks.

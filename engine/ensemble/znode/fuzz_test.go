@@ -45,7 +45,9 @@ func FuzzRestore(f *testing.F) {
 	}
 	stream, _ := c.Next(nil, 1<<20)
 	f.Add(stream[len(snapshotMagic)+frameHeader:])
+	f.Add(parts(backupStream(f, tree, 1<<20))[0])
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		fuzzStaging(t, payload)
 		back, err := Restore(bytes.NewReader(append([]byte(snapshotMagic), frame(payload)...)))
 		if err != nil {
 			return
@@ -54,4 +56,23 @@ func FuzzRestore(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// fuzzStaging: any payload, with a true end behind it, is refused or takes the place of the users' tree.
+func fuzzStaging(t *testing.T, payload []byte) {
+	tree, _ := open()
+	for nodes := range uint64(4) {
+		c := backupCut{nodes: nodes}
+		c.sum = hashString(0, string(payload))
+		for _, e := range []*Entry{
+			{Kind: KindStage, Flags: FlagInternal, Data: StageData(1, 0, payload)},
+			{Kind: KindStage, Flags: FlagInternal, Data: StageData(1, 1, c.end(nil))},
+			{Kind: KindSwap, Flags: FlagInternal, Data: StageID(1)},
+		} {
+			tree.Apply(e)
+			if err := checkTree(tree); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

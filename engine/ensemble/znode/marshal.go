@@ -221,6 +221,15 @@ func (d *decoder) take(n uint64) []byte {
 	return b
 }
 
+// uint64 reads eight bytes, the least first.
+func (d *decoder) uint64() uint64 {
+	b := d.take(8)
+	if b == nil {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b)
+}
+
 func (d *decoder) text() string { return string(d.take(d.uvarint())) }
 
 func (d *decoder) data() []byte {

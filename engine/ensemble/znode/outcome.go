@@ -24,6 +24,8 @@ type Outcome struct {
 	Config []byte
 	// Closed are the sessions that the entry ended: their connections are to be closed.
 	Closed []int64
+	// Replaced: all nodes but those below /cairn are others now (KindSwap). There are no Changes that tell of it.
+	Replaced bool
 }
 
 // Result is the result of one op.

@@ -21,38 +21,59 @@ const FrameMax = 256 << 20
 // Restore reads a snapshot, to the end of r, into a new tree. Nothing is allocated from a length before the bytes are
 // there. Ids are given anew, without the gaps that deletions left.
 func Restore(r io.Reader) (*Tree, error) {
-	s := restorer{t: empty(), acls: map[uint64]aclID{}}
-	var magic [len(snapshotMagic)]byte
-	if _, err := io.ReadFull(r, magic[:]); err != nil {
-		return nil, fmt.Errorf("%w: magic: %w", ErrSnapshot, err)
-	}
-	if string(magic[:]) != snapshotMagic {
-		return nil, fmt.Errorf("%w: it begins with %q", ErrSnapshot, magic)
-	}
-	s.t.high = rootID
-	for frame := 0; !s.ended; frame++ {
-		if err := s.frame(r); err != nil {
-			return nil, fmt.Errorf("frame %d: %w", frame, err)
-		}
-	}
-	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		return nil, fmt.Errorf("%w: bytes behind the end (%v)", ErrSnapshot, err) //nolint:errorlint // nil when there are bytes
+	s := newRestorer()
+	if err := s.stream(r, snapshotMagic, 0); err != nil {
+		return nil, err
 	}
 	if err := s.finish(); err != nil {
 		return nil, err
 	}
+	if got := s.t.Digest(); got != s.digest {
+		return nil, fmt.Errorf("%w: digest %016x, written %016x", ErrSnapshot, got, s.digest)
+	}
 	return s.t, nil
 }
 
+// restorer makes a tree from the records of a snapshot or of a backup.
 type restorer struct {
 	t      *Tree
 	buf    bytes.Buffer
 	acls   map[uint64]aclID
 	olds   []nodeID // the id that node i+1 had, rising
-	nodes  uint64   // as the header says
+	nodes  uint64   // as the header, or a backup's end, says
 	digest uint64
 	headed bool
 	ended  bool
+	backup *backupFacts // nil: a snapshot
+}
+
+func newRestorer() *restorer {
+	s := &restorer{t: empty(), acls: map[uint64]aclID{}}
+	s.t.high = rootID
+	return s
+}
+
+// stream reads all frames, to the end of r. A tree of more than bytesMax is refused, unless that is 0.
+func (s *restorer) stream(r io.Reader, magic string, bytesMax int64) error {
+	begin := make([]byte, len(magic))
+	if _, err := io.ReadFull(r, begin); err != nil {
+		return fmt.Errorf("%w: magic: %w", ErrSnapshot, err)
+	}
+	if string(begin) != magic {
+		return fmt.Errorf("%w: it begins with %q", ErrSnapshot, begin)
+	}
+	for frame := 0; !s.ended; frame++ {
+		if err := s.frame(r); err != nil {
+			return fmt.Errorf("frame %d: %w", frame, err)
+		}
+		if used := s.t.Bytes(); bytesMax > 0 && used > bytesMax {
+			return fmt.Errorf("frame %d: %d bytes of tree so far, the budget is %d: %w", frame, used, bytesMax, ErrTooLarge)
+		}
+	}
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		return fmt.Errorf("%w: bytes behind the end (%v)", ErrSnapshot, err) //nolint:errorlint // nil when there are bytes
+	}
+	return nil
 }
 
 func (s *restorer) frame(r io.Reader) error {
@@ -71,23 +92,50 @@ func (s *restorer) frame(r io.Reader) error {
 	if sum := crc32.Checksum(s.buf.Bytes(), castagnoli); sum != binary.LittleEndian.Uint32(head[4:]) {
 		return fmt.Errorf("%w: checksum %08x, written %08x", ErrSnapshot, sum, binary.LittleEndian.Uint32(head[4:]))
 	}
-	d := decoder{b: s.buf.Bytes()}
+	return s.payload(s.buf.Bytes())
+}
+
+// payload takes the records of one frame.
+func (s *restorer) payload(b []byte) error {
+	d := decoder{b: b}
 	for d.err == nil && d.off < len(d.b) {
 		s.record(&d)
 	}
 	if d.err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, d.err)
 	}
+	if s.backup != nil {
+		s.backup.sum = hashString(s.backup.sum, viewString(b))
+	}
 	return nil
 }
 
 func (s *restorer) record(d *decoder) {
 	kind := d.byte()
-	if s.ended || s.headed == (kind == recordHeader) {
+	if s.ended || s.headed == (kind == recordHeader || kind == recordBackup) {
 		d.fail("record %d out of order", kind)
 		return
 	}
+	if kind != recordACLs && kind != recordNode && (s.backup != nil) != (kind == recordBackup || kind == recordBackupEnd) {
+		d.fail("record %d does not belong here", kind)
+		return
+	}
 	switch kind {
+	case recordBackup:
+		s.headed = true
+		s.t.zxid, s.t.timeMs = d.varint(), d.varint()
+	case recordBackupEnd:
+		s.backupEnd(d)
+	case recordStaging:
+		s.t.staging = readStaging(d)
+	case recordStagedACLs:
+		if build := s.staged(d); build != nil {
+			build.list(d)
+		}
+	case recordStagedNode:
+		if build := s.staged(d); build != nil {
+			build.node(d)
+		}
 	case recordHeader:
 		s.headed = true
 		s.t.zxid, s.t.timeMs, s.t.rules = d.varint(), d.varint(), d.uint32()
@@ -95,16 +143,10 @@ func (s *restorer) record(d *decoder) {
 			s.t.secret = slices.Clone(secret)
 		}
 		s.nodes = d.uvarint()
-		if b := d.take(8); b != nil {
-			s.digest = binary.LittleEndian.Uint64(b)
-		}
+		s.t.restored = d.uvarint()
+		s.digest = d.uint64()
 	case recordACLs:
-		id, list := d.uvarint(), d.acls()
-		if _, twice := s.acls[id]; twice || len(list) == 0 {
-			d.fail("ACLs %d: twice or empty", id)
-			return
-		}
-		s.acls[id] = s.t.acls.intern(list)
+		s.list(d)
 	case recordSession:
 		s.session(d)
 	case recordNode:
@@ -114,6 +156,25 @@ func (s *restorer) record(d *decoder) {
 	default:
 		d.fail("record %d is unknown", kind)
 	}
+}
+
+// list reads a list of ACLs.
+func (s *restorer) list(d *decoder) {
+	id, list := d.uvarint(), d.acls()
+	if _, twice := s.acls[id]; twice || len(list) == 0 {
+		d.fail("ACLs %d: twice or empty", id)
+		return
+	}
+	s.acls[id] = s.t.acls.intern(list)
+}
+
+// staged is where the records of a staged backup go.
+func (s *restorer) staged(d *decoder) *restorer {
+	if s.t.staging == nil {
+		d.fail("a staged record without a staging")
+		return nil
+	}
+	return s.t.staging.build
 }
 
 func (s *restorer) session(d *decoder) {
@@ -155,6 +216,8 @@ func (s *restorer) node(d *decoder) {
 		d.fail("node %d is of session %#x, which is not open", old, n.owner)
 	case !n.hasData && len(data) != 0:
 		d.fail("node %d has data and has none", old)
+	case n.kind == kindTTL && (n.owner <= 0 || n.owner > ttlMax):
+		d.fail("node %d has a TTL of %d ms", old, n.owner)
 	case uint64(len(s.olds)) >= math.MaxUint32-2:
 		d.fail("too many nodes")
 	}
@@ -169,7 +232,7 @@ func (s *restorer) node(d *decoder) {
 	t.own(at)
 }
 
-// finish links the nodes, recomputes what follows from them, and checks that it is one tree and the one that was cut.
+// finish links the nodes, recomputes what follows from them, and checks that it is one tree.
 func (s *restorer) finish() error {
 	t := s.t
 	if uint64(len(s.olds)) != s.nodes || len(s.olds) == 0 {
@@ -190,9 +253,6 @@ func (s *restorer) finish() error {
 	}
 	t.acls.sweep()
 	s.findQuotas()
-	if got := t.Digest(); got != s.digest {
-		return fmt.Errorf("%w: digest %016x, written %016x", ErrSnapshot, got, s.digest)
-	}
 	return nil
 }
 

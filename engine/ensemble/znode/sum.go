@@ -72,5 +72,9 @@ func (t *Tree) Digest() uint64 {
 	h = mix(h, uint64(t.zxid))
 	h = mix(h, uint64(t.timeMs))
 	h = mix(h, uint64(t.rules))
+	h = mix(h, t.restored)
+	if t.staging != nil {
+		h = t.staging.mixInto(h)
+	}
 	return hashString(h, string(t.secret))
 }

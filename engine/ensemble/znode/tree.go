@@ -34,6 +34,9 @@ type Tree struct {
 	rules  uint32
 	secret []byte
 
+	staging  *staging // a backup that is being brought in; nil mostly
+	restored uint64   // the backup that took the place of the users' tree last; 0: none did
+
 	totals
 
 	cut      *Cut
