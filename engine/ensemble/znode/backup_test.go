@@ -310,6 +310,12 @@ func TestDamagedBackups(t *testing.T) {
 		refused(fmt.Sprintf("without frame %d", i), build(slices.Delete(slices.Clone(all), i, i+1)...))
 		refused(fmt.Sprintf("frame %d twice", i), build(slices.Insert(slices.Clone(all), i, all[i])...))
 	}
+	for i := range all {
+		other := bytes.Replace(all[i], []byte("changed"), []byte("garbled"), 1)
+		if !bytes.Equal(other, all[i]) {
+			refused("a frame with other data and its own checksum", build(slices.Replace(slices.Clone(all), i, i+1, other)...))
+		}
+	}
 	if _, err := ReadBackup(bytes.NewReader(stream), 300); !errors.Is(err, ErrTooLarge) {
 		t.Error(err)
 	}
@@ -402,6 +408,12 @@ func TestStagingRules(t *testing.T) {
 	if tree.StagedBytes() == 0 {
 		t.Error("what is staged takes no memory")
 	}
+	with := tree.Digest()
+	staged := tree.staging
+	if tree.staging = nil; tree.Digest() == with {
+		t.Error("the digest does not tell boxes apart by what they have staged")
+	}
+	tree.staging = staged
 	want("its end", &Entry{Kind: KindUnstage, Flags: FlagInternal, Data: StageID(6)}, jute.OK)
 	want("the first", entries[0], jute.OK)
 	want("ten minutes", &Entry{Kind: KindNoop, TimeMs: tree.TimeMs() + stagingIdleMs}, jute.OK)
