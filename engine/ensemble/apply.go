@@ -90,6 +90,7 @@ func (o *owner) applyEntry(data []byte) error {
 	}
 	o.gather(outcome.Changes)
 	o.e.metrics.changed(outcome.Changes)
+	o.replaced = o.replaced || outcome.Replaced
 	o.sessionsChanged(entry, &outcome, p)
 	if entry.Kind == znode.KindReconfig && outcome.Err == jute.OK {
 		if err := o.readMembers(); err != nil {

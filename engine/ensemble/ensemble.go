@@ -91,7 +91,8 @@ type Batch struct {
 	Zxid  int64
 	Index uint64
 	// Initial: the present state, as creations from the prefix downwards, parents first. It is the first call, and also
-	// the first after the tree was replaced by a snapshot from the leader; what was known before is to be forgotten.
+	// the first after the tree was replaced by a snapshot from the leader or by a backup; what was known before is to be
+	// forgotten.
 	Initial bool
 	Changes []znode.Change
 	// Tree is consistent with the batch. Valid during the call only.

@@ -34,6 +34,10 @@ const (
 	msgSnapshotCame
 	msgFlushed
 	msgSnapshotWritten
+	msgBackup
+	msgBackupWritten
+	msgRestore
+	msgRestoreFrame
 	msgDeadlines
 	msgAsk
 	msgAnswer
@@ -66,6 +70,10 @@ type message struct {
 	err        error
 	snapshot   *writtenSnapshot
 	incoming   *incomingSnapshot
+	backup     *backingUp
+	began      time.Duration
+	restore    *restoring
+	frame      []byte
 }
 
 // owner is what only the ensemble's goroutine touches. The tree and the attachments it changes under Ensemble.mu.
@@ -135,9 +143,14 @@ type owner struct {
 
 	incoming *incomingSnapshot // what raft was told of in this step
 	snap     snapshotState
-	again    bool  // something changed that tend must look at in this step
-	begun    bool  // Open has returned from making the mailbox
-	doomed   error // what was found while the lock was held
+	backup   *backingUp // on its way; nil when none is
+	recent   *backingUp // the same, when it may be cut
+	restore  *restoring // on its way; nil when none is
+	dropped  []uint64   // restores that failed, whose parts are to be unstaged
+	replaced bool       // the users' part of the tree is another since the subscribers were told last
+	again    bool       // something changed that tend must look at in this step
+	begun    bool       // Open has returned from making the mailbox
+	doomed   error      // what was found while the lock was held
 	over     bool
 }
 
@@ -232,6 +245,14 @@ func (o *owner) take(m *message) {
 		o.flushed(m.err)
 	case msgSnapshotWritten:
 		o.snapshotWritten(m.snapshot, m.err)
+	case msgBackup:
+		o.backUp(m.backup)
+	case msgBackupWritten:
+		o.backupWritten(m.backup, m.began, m.err)
+	case msgRestore:
+		o.restoreBegin(m.restore)
+	case msgRestoreFrame:
+		o.restoreFrame(m.restore, m.frame, m.err)
 	case msgDeadlines:
 		o.deadlines(m.deadlines)
 	case msgAsk:
@@ -263,6 +284,10 @@ func (o *owner) refuse(m *message) {
 		m.resigned()
 	case msgAsk:
 		m.reply(nil)
+	case msgBackup, msgBackupWritten:
+		o.backedUp(m.backup, err)
+	case msgRestore:
+		m.restore.done(0, err)
 	}
 }
 
@@ -322,6 +347,9 @@ func (o *owner) wake() time.Duration {
 	}
 	if o.ready && (wake == 0 || o.nextKeep < wake) {
 		wake = o.nextKeep
+	}
+	if r := o.restore; r != nil && r.state == restoreWaits && (wake == 0 || r.retryAt < wake) {
+		wake = r.retryAt
 	}
 	return wake
 }
@@ -526,6 +554,9 @@ func (o *owner) end(reason error) {
 	}
 	o.parked = nil
 	o.reads.fail(reason)
+	if o.restore != nil {
+		o.restoreEnd(o.restore, reason)
+	}
 	for _, r := range o.waiting {
 		r.done(Registered{}, reason)
 	}

@@ -202,11 +202,14 @@ func (o *owner) afford(p *proposal) error {
 	if p.room == 0 {
 		return nil
 	}
-	budget := o.e.cfg.Limits.TreeBytesMax
-	if entry.Flags&znode.FlagInternal != 0 {
+	budget, used := o.e.cfg.Limits.TreeBytesMax, o.e.tree.Bytes()+o.pendingRoom
+	switch {
+	case entry.Kind == znode.KindStage:
+		used += o.e.tree.StagedBytes() - o.e.tree.Bytes() // it is to take the tree's place, not to stand beside it
+	case entry.Flags&znode.FlagInternal != 0:
 		budget += budget / 8 // what the boxes need to agree on must not be crowded out by what clients store
 	}
-	if used := o.e.tree.Bytes() + o.pendingRoom; used+p.room > budget {
+	if used+p.room > budget {
 		return fmt.Errorf("%d bytes of %d used and %d more asked for: %w", used, budget, p.room, ErrTreeFull)
 	}
 	return nil

@@ -3,6 +3,7 @@ package ensemble
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"cairn/engine/ensemble/raftlog"
@@ -67,27 +68,35 @@ func (e *Ensemble) writeSnapshot(log *raftlog.Log, w *writtenSnapshot) error {
 		return err
 	}
 	defer file.Abort()
-	const chunkBytes = 256 << 10
+	if err := e.writeCut(file, w.tree, w.cut, 256<<10); err != nil {
+		return err
+	}
+	w.bytes, err = file.Commit()
+	return err
+}
+
+// writeCut writes a cut of the tree in chunks of about that many bytes, each under a short hold of the read lock. It runs
+// off the loop.
+func (e *Ensemble) writeCut(to io.Writer, tree *znode.Tree, cut *znode.Cut, chunkBytes int) error {
 	buffer := make([]byte, 0, chunkBytes+64<<10)
 	for more := true; more; {
 		if e.ended.Load() || e.failure.Load() != nil {
 			return ErrClosed
 		}
 		e.mu.RLock()
-		replaced := e.tree != w.tree
+		replaced := e.tree != tree
 		if !replaced {
-			buffer, more = w.cut.Next(buffer[:0], chunkBytes)
+			buffer, more = cut.Next(buffer[:0], chunkBytes)
 		}
 		e.mu.RUnlock()
 		if replaced {
 			return errReplaced
 		}
-		if _, err := file.Write(buffer); err != nil {
+		if _, err := to.Write(buffer); err != nil {
 			return err
 		}
 	}
-	w.bytes, err = file.Commit()
-	return err
+	return nil
 }
 
 // snapshotWritten closes the cut and lets the log forget what the previous snapshot covers. A snapshot that could not

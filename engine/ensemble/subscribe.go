@@ -61,6 +61,11 @@ func (s *subscription) wants(path string) bool {
 	return strings.HasPrefix(path, s.prefix) && (len(path) == len(s.prefix) || path[len(s.prefix)] == '/')
 }
 
+// within tells whether all that is wanted is at or below a path.
+func (s *subscription) within(path string) bool {
+	return strings.HasPrefix(s.prefix, path) && (len(s.prefix) == len(path) || s.prefix[len(path)] == '/')
+}
+
 // gather keeps an entry's changes for the subscribers. The write lock is held.
 func (o *owner) gather(changes []znode.Change) {
 	for _, s := range o.e.subscribers {
@@ -75,7 +80,14 @@ func (o *owner) gather(changes []znode.Change) {
 // tellSubscribers ends a batch. The write lock is held.
 func (o *owner) tellSubscribers() {
 	o.e.appliedIndex = o.applied
+	replaced := o.replaced
+	o.replaced = false
 	for _, s := range o.e.subscribers {
+		if replaced && !s.within(znode.PathCairn) {
+			s.changes = nil
+			s.tellAll(o.e.tree, o.applied)
+			continue
+		}
 		if len(s.changes) == 0 {
 			continue
 		}

@@ -32,6 +32,9 @@ func (o *owner) tend() {
 	o.snapshotIfDue()
 	o.checkDisk()
 	o.claim()
+	o.backupIfDue()
+	o.restoreGoOn()
+	o.unstage()
 	if o.ready {
 		o.ensureSecret()
 		o.tendMembers()

@@ -36,7 +36,8 @@ type ZooKeeper struct {
 	// SubscribersMax is how many rooms of this process may follow the tree.
 	SubscribersMax int
 
-	// TreeBytesMax is the budget of the tree as znode accounts it: the leader refuses growth beyond it.
+	// TreeBytesMax is the budget of the tree as znode accounts it: the leader refuses growth beyond it. A backup that is being
+	// restored counts against it by itself, so that the tree takes up to twice as much until it has taken its place.
 	TreeBytesMax int64
 	// ProposalBytesMax is the longest encoded entry that is proposed: a frame and what the leader adds to it.
 	ProposalBytesMax int
