@@ -29,10 +29,10 @@ func (o *owner) apply(entries []*pb.Entry) {
 			o.applyConfChange(entry)
 		}
 	}
-	if o.role == raft.StateLeader && !o.ready && entries[len(entries)-1].GetTerm() == o.node.BasicStatus().HardState.GetTerm() {
+	if o.role == raft.StateLeader && !o.ready && o.differs == nil && entries[len(entries)-1].GetTerm() == o.node.BasicStatus().HardState.GetTerm() {
 		o.becomeReady()
 	}
-	o.again = o.again || !o.e.serving.Load() // what was applied may be what the doors wait for
+	o.again = o.again || !o.e.serving.Load() || o.poll.Open() // what was applied may be what the doors wait for
 	if err := o.disk.compact(o.applied, o.catchUp(), o.e.cfg.Limits.SnapshotLogBytes); err != nil {
 		o.fail(err)
 		return
@@ -65,6 +65,7 @@ func (o *owner) applyLocked(entries []*pb.Entry) {
 		}
 		o.applied = entry.GetIndex()
 		o.snap.entries++
+		o.noteDigest()
 		o.e.metrics.commits.Inc()
 	}
 	o.tellSubscribers()

@@ -13,7 +13,9 @@
 // file and goes on from it (install.go).
 //
 // Boxes of different builds are one ensemble: each tells the leader which rules it can run, and the leader raises those of
-// the tree once every member can (state.go). A box that knows fewer rules than the tree stops.
+// the tree once every member can (state.go). A box that knows fewer rules than the tree stops. Should trees differ
+// all the same, a comparison of digests finds the box that is wrong (digest.go), which serves no more until it has gone on
+// from the leader's tree (exchange.go).
 //
 // Here live also what belongs to this box and not to the tree: which connection holds a session, watches, subscribers,
 // read indexes that wait, snapshots that are being written. Session expiry and reaping are decided by package keeper on

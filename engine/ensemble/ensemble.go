@@ -34,6 +34,7 @@ type Ensemble struct {
 	ended     atomic.Bool
 	receiving atomic.Bool // a snapshot of the leader's
 	raftID    atomic.Uint64
+	wantsTree atomic.Bool // this box's own differs from the others'
 	metrics   *meters
 }
 

@@ -20,6 +20,13 @@ import (
 //	frameTouched   sessions (8 bytes each)
 //	frameClaim     raft id (8 bytes), the name of the disk that acknowledges under it
 //	frameState     term (8 bytes), the newest rules that the box can run (4 bytes), the name of its build
+//	frameDigest    index, digest (8 bytes each): of this box's tree
+//	frameDiffers   index, digest (8 bytes each): the right one, to the box that has another
+//	frameAsk       index, digest (8 bytes each): the same back, 0 after a restart; the least index of a snapshot (8 bytes)
+//
+// With a snapshot's file goes frameRaft, or to who has asked for the tree:
+//
+//	frameTree      index, term (8 bytes each)
 //
 // Integers are big-endian. Forwards of one stream are proposed in the order of their sequence, from 0 on, or not at all:
 // once one is missing, the leader refuses the rest, and the box begins another stream. So the writes of a session keep
@@ -31,6 +38,10 @@ const (
 	frameTouched
 	frameState
 	frameClaim
+	frameDigest
+	frameDiffers
+	frameAsk
+	frameTree
 )
 
 // peerFrame is a decoded message that is not raft's.
@@ -46,6 +57,8 @@ type peerFrame struct {
 	term             uint64
 	rules            uint32
 	build            string
+	index, digest    uint64
+	least            uint64
 }
 
 var errPeerFrame = errors.New("malformed message")
@@ -79,6 +92,9 @@ func decodePeer(b []byte) (peerFrame, error) {
 		return f, nil
 	case f.kind == frameState:
 		return f, decodeState(&f, b)
+	case (f.kind == frameDigest || f.kind == frameDiffers) && len(b) == 2*8, f.kind == frameAsk && len(b) == 3*8:
+		f.index, f.digest, f.least = word(), word(), word()
+		return f, nil
 	}
 	if f.kind == frameClaim && len(b) > 8 && len(b) <= 8+64 {
 		f.raft = word()
@@ -212,6 +228,12 @@ func (o *owner) takePeer(box uint64, f peerFrame) {
 		}
 	case frameState:
 		o.takeState(box, &f)
+	case frameDigest:
+		o.takeDigest(box, &f)
+	case frameDiffers:
+		o.takeDiffers(box, &f)
+	case frameAsk:
+		o.takeAsk(box, &f)
 	}
 }
 
@@ -228,7 +250,7 @@ func (o *owner) takeForward(f peerFrame) {
 	switch {
 	case f.stream == s.stream && f.sequence < s.next:
 		return // a double
-	case f.stream < s.stream || s.broken || f.sequence != s.next || o.role != raft.StateLeader:
+	case f.stream < s.stream || s.broken || f.sequence != s.next || o.role != raft.StateLeader || o.differs != nil:
 		s.broken = s.broken || f.stream == s.stream
 		o.refuseForward(f.from, ErrNotLeader)
 		return

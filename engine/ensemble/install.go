@@ -7,6 +7,7 @@ import (
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
+	"cairn/engine/ensemble/keeper"
 	"cairn/engine/ensemble/raftlog"
 	"cairn/engine/ensemble/znode"
 )
@@ -22,43 +23,26 @@ func (e *Ensemble) OpenSnapshot(index uint64) (*raftlog.SnapshotSource, error) {
 	return e.log.OpenSnapshot(index)
 }
 
-// ReceiveSnapshot takes the leader's snapshot: the message that came with it, and its file, of which size bytes are read
-// from r. It blocks until the file is durable and restored, and holds one at a time: another is refused with ErrFull. The
-// tree that is served stays until raft has taken the message.
+// ReceiveSnapshot takes the leader's snapshot, raft's or one that this box has asked for: the message that came with it, and
+// its file, of which size bytes are read from r. It blocks until the file is durable and restored, and holds one at a time: another is refused with ErrFull. The
+// tree that is served stays until raft has taken the message, or until as much was applied here as the file holds.
 func (e *Ensemble) ReceiveSnapshot(from uint64, msg []byte, size int64, r io.Reader) error {
 	if err := e.refusal(); err != nil && !errors.Is(err, ErrNoQuorum) {
 		return err
 	}
-	if len(msg) == 0 || len(msg) > MessageBytesMax(e.cfg.Limits) {
-		return fmt.Errorf("a snapshot's message of %d bytes from box %d: %w", len(msg), from, ErrTooLarge)
-	}
-	m, err := e.decodeRaft(from, msg)
+	head, err := e.decodeHead(from, msg)
 	if err != nil {
 		return err
-	}
-	if m.GetTo() != e.raftID.Load() {
-		return fmt.Errorf("a snapshot for raft id %d came to raft id %d", m.GetTo(), e.raftID.Load())
-	}
-	head := m.GetSnapshot().GetMetadata()
-	if m.GetType() != pb.MsgSnap || head.GetIndex() == 0 {
-		return fmt.Errorf("raft message of type %v from box %d with a snapshot's file", m.GetType(), from)
 	}
 	if !e.receiving.CompareAndSwap(false, true) {
 		return fmt.Errorf("a snapshot is being received: %w", ErrFull)
 	}
 	defer e.receiving.Store(false)
-	in := &incomingSnapshot{}
-	in.meta, err = e.log.ReceiveSnapshot(head.GetIndex(), size, r, func(_ raftlog.SnapshotMeta, r io.Reader) (err error) {
-		in.tree, err = znode.Restore(r)
-		return err
-	})
+	in, err := e.restoreFrom(head, size, r)
 	if err != nil {
 		return err
 	}
-	if in.meta.Term != head.GetTerm() {
-		return fmt.Errorf("the snapshot at index %d is of term %d, the message says %d", in.meta.Index, in.meta.Term, head.GetTerm())
-	}
-	return e.send(message{kind: msgSnapshotCame, box: from, raft: m, incoming: in})
+	return e.send(message{kind: msgSnapshotCame, box: from, raft: head.raft, incoming: in})
 }
 
 // install goes on from the leader's snapshot, which raft has just taken: the log is told to begin behind it, and its tree
@@ -87,25 +71,29 @@ func (o *owner) install(m *pb.Message) error {
 	o.unsynced = true
 	o.stopServing(errors.Join(ErrNoQuorum, errReplaced))
 	o.up.end(o) // what the snapshot holds of this box's writes, nobody can tell
-	o.replaceTree(in)
+	o.applied, o.conf = in.meta.Index, in.meta.ConfState.Clone()
+	o.snap.entries, o.snap.logBytes, o.snap.retryAt = 0, 0, 0
+	o.snap.last = SnapshotStatus{Index: in.meta.Index}
+	o.replaceTree(in.tree)
 	if err := o.readMembers(); err != nil {
 		return err
 	}
 	o.incoming = nil
+	if o.differs != nil {
+		o.differs.incoming, o.differs.installed = nil, in.meta.SnapshotID
+	}
 	o.e.deps.Observer.Log.Info("went on from the leader's snapshot", "index", in.meta.Index, "zxid", o.e.tree.Zxid(), "leader", o.leader())
 	return nil
 }
 
-// replaceTree puts the snapshot's tree in the place of the one that was served.
-func (o *owner) replaceTree(in *incomingSnapshot) {
+// replaceTree puts a tree, as of the last applied entry, in the place of the one that was served.
+func (o *owner) replaceTree(tree *znode.Tree) {
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
-	o.e.tree = in.tree
+	o.e.tree = tree
 	clear(o.e.attached)
-	o.applied, o.conf = in.meta.Index, in.meta.ConfState.Clone()
 	o.e.appliedIndex = o.applied
-	o.snap.entries, o.snap.logBytes, o.snap.retryAt = 0, 0, 0
-	o.snap.last = SnapshotStatus{Index: in.meta.Index}
+	o.digests = keeper.Digests{}
 	for _, s := range o.e.subscribers {
 		s.changes = nil
 		s.tellAll(o.e.tree, o.applied)

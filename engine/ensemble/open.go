@@ -94,6 +94,11 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered, m member) (*own
 	if err := o.become(id, r); err != nil {
 		return nil, err
 	}
+	if r.Distrusted {
+		e.deps.Observer.Log.Error("this box's tree was found to differ from the others' before it was started: it serves when it has the leader's")
+		o.distrust(0, 0)
+		o.differs.noted = true
+	}
 	if err := o.readMembers(); err != nil {
 		return nil, err
 	}

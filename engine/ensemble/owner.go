@@ -38,6 +38,8 @@ const (
 	msgBackupWritten
 	msgRestore
 	msgRestoreFrame
+	msgDistrusted
+	msgTrusted
 	msgDeadlines
 	msgAsk
 	msgAnswer
@@ -74,6 +76,7 @@ type message struct {
 	began      time.Duration
 	restore    *restoring
 	frame      []byte
+	trusted    raftlog.SnapshotID
 }
 
 // owner is what only the ensemble's goroutine touches. The tree and the attachments it changes under Ensemble.mu.
@@ -129,6 +132,12 @@ type owner struct {
 	leaderless  time.Duration   // since when no leader is known; 0 while one is
 	campaignAt  time.Duration   // when to stand for election though no silence was long enough; 0 is never
 	leaderHeard time.Duration   // when the leader was last heard
+
+	// The trees of the members, compared: what this box noted of its own, what a leader was told, and what is to be done
+	// about this box's own, nil when it is right.
+	digests keeper.Digests
+	poll    keeper.Poll
+	differs *difference
 
 	keep     *keeper.Keeper
 	nextKeep time.Duration // when the keeper is to be asked again
@@ -228,6 +237,10 @@ func (o *owner) take(m *message) {
 			return
 		}
 		o.heard(m.box)
+		if m.raft == nil {
+			o.takeTree(m.incoming)
+			return
+		}
 		o.incoming = m.incoming
 		_ = o.node.Step(m.raft)
 	case msgSnapshotSent:
@@ -253,6 +266,10 @@ func (o *owner) take(m *message) {
 		o.restoreBegin(m.restore)
 	case msgRestoreFrame:
 		o.restoreFrame(m.restore, m.frame, m.err)
+	case msgDistrusted:
+		o.distrustNoted(m.err)
+	case msgTrusted:
+		o.trusted(m.trusted, m.err)
 	case msgDeadlines:
 		o.deadlines(m.deadlines)
 	case msgAsk:
@@ -473,7 +490,7 @@ func (o *owner) changeRole(s *raft.SoftState) {
 		o.streams = nil // what was handed to this box before it led was refused
 	}
 	o.again = true // what is parked may go on
-	o.said, o.nextState = nil, 0
+	o.said, o.nextState, o.poll = nil, 0, keeper.Poll{}
 	o.tellRole()
 }
 
@@ -512,7 +529,7 @@ func (o *owner) becomeReady() {
 
 // serve opens the doors once the tree is known to be recent and has a secret to make passwords from.
 func (o *owner) serve() {
-	if o.e.serving.Load() || !o.reads.fresh || !o.e.tree.HasSecret() {
+	if o.e.serving.Load() || !o.reads.fresh || !o.e.tree.HasSecret() || o.differs != nil {
 		return
 	}
 	o.e.serving.Store(true)

@@ -98,6 +98,8 @@ const (
 
 func (o *owner) course() course {
 	switch {
+	case o.differs != nil:
+		return courseNone
 	case len(o.leaving.done) > 0:
 		return coursePark
 	case o.ready:

@@ -33,7 +33,7 @@ type writtenSnapshot struct {
 func (o *owner) snapshotIfDue() {
 	limits := &o.e.cfg.Limits
 	due := o.snap.entries >= limits.SnapshotEntries || o.snap.logBytes >= limits.SnapshotLogBytes || o.disk.wanted
-	if o.snap.running || o.snap.entries < o.snap.retryAt || !due || o.applied == o.snap.last.Index {
+	if o.differs != nil || o.snap.running || o.snap.entries < o.snap.retryAt || !due || o.applied == o.snap.last.Index {
 		return
 	}
 	o.disk.wanted = false
@@ -83,6 +83,9 @@ func (e *Ensemble) writeCut(to io.Writer, tree *znode.Tree, cut *znode.Cut, chun
 		if e.ended.Load() || e.failure.Load() != nil {
 			return ErrClosed
 		}
+		if e.wantsTree.Load() {
+			return errDiffers
+		}
 		e.mu.RLock()
 		replaced := e.tree != tree
 		if !replaced {
@@ -107,8 +110,9 @@ func (o *owner) snapshotWritten(w *writtenSnapshot, err error) {
 	o.e.mu.Unlock()
 	o.snap.running = false
 	took := o.now.Mono - w.began
-	if errors.Is(err, errReplaced) || o.e.tree != w.tree {
-		return
+	if errors.Is(err, errReplaced) || o.e.tree != w.tree || o.differs != nil {
+		o.again = true
+		return // what was written nevertheless is set aside with the others
 	}
 	if err == nil {
 		err = o.log.MarkSnapshot(w.meta.SnapshotID)

@@ -41,7 +41,8 @@ const saidFor = 4
 // stateBeat is how often a box repeats what it is.
 func (c *Config) stateBeat() time.Duration { return c.TickTime / 2 }
 
-// reportState tells the leader what this box can run: at once when it begins to follow it, and at every beat.
+// reportState tells the leader what this box can run, and what its tree was when it was compared last: at once when it begins
+// to follow it, and at every beat.
 func (o *owner) reportState() {
 	if o.lead == raft.None || o.lead == o.id || o.now.Mono < o.nextState {
 		return
@@ -50,6 +51,7 @@ func (o *owner) reportState() {
 	b := binary.BigEndian.AppendUint64([]byte{frameState}, o.node.BasicStatus().HardState.GetTerm())
 	b = binary.BigEndian.AppendUint32(b, o.e.cfg.Rules)
 	o.e.deps.Transport.Send(o.leader(), append(b, o.e.cfg.Build...), false)
+	o.repeatDigest()
 }
 
 // decodeState decodes what follows the kind of a frameState.

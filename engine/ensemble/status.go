@@ -25,7 +25,9 @@ type Status struct {
 	// Learners are ZooKeeper's observers.
 	Learners []uint64
 	Serving  bool
-	Failed   error
+	// Differs: this box's tree was found not to be that of the others; it serves again when it has been brought the leader's.
+	Differs bool
+	Failed  error
 
 	Nodes, Ephemerals, Containers, TTLs int
 	Sessions                            int
@@ -56,13 +58,14 @@ func (o *owner) publish() {
 	t := o.e.tree
 	old := o.e.status.Load()
 	if old != nil && !o.over && old.Applied == o.applied && old.InFlight == len(o.pending) && old.Leader == o.leader() &&
+		old.Differs == (o.differs != nil) &&
 		old.Role == roleName(o.role) && old.Serving == o.e.serving.Load() && old.Snapshot.Index == o.snap.last.Index &&
 		(old.Snapshot.Err == nil) == (o.snap.last.Err == nil) {
 		return
 	}
 	s := &Status{
 		Box: o.e.cfg.Box, Role: roleName(o.role), Leader: o.leader(), Term: o.term, Applied: o.applied, Zxid: t.Zxid(),
-		Rules: t.Rules(), Voters: serversOf(o.conf.Voters), Learners: serversOf(o.conf.Learners), Serving: o.e.serving.Load(), Failed: o.e.Failed(),
+		Rules: t.Rules(), Voters: serversOf(o.conf.Voters), Learners: serversOf(o.conf.Learners), Serving: o.e.serving.Load(), Differs: o.differs != nil, Failed: o.e.Failed(),
 		Nodes: t.NodeCount(), Ephemerals: t.EphemeralsCount(), Containers: t.ContainersCount(), TTLs: t.TTLCount(),
 		Sessions: t.SessionCount(), DataSize: t.DataSize(), TreeBytes: t.Bytes(), TreeBytesMax: o.e.cfg.Limits.TreeBytesMax,
 		InFlight: len(o.pending), Snapshot: o.snap.last, LogBytesSinceSnapshot: o.snap.logBytes,
@@ -99,6 +102,7 @@ type meters struct {
 	changedData, changedKids *observe.Counter
 	expired                  *observe.Counter
 	snapshots, snapshotFails *observe.Counter
+	mismatches               *observe.Counter
 	applySeconds             *observe.Histogram
 	snapshotSeconds          *observe.Histogram
 	last, min, max           int // sizes of proposals; the owner's
@@ -110,8 +114,8 @@ func newMeters(m *observe.Metrics) *meters {
 		created: m.Counter("node_created_watch_count"), deleted: m.Counter("node_deleted_watch_count"),
 		changedData: m.Counter("node_changed_watch_count"), changedKids: m.Counter("node_children_watch_count"),
 		expired: m.Counter("stale_sessions_expired"), snapshots: m.Counter("cairn_ensemble_snapshots_total"),
-		snapshotFails: m.Counter("cairn_ensemble_snapshot_failures_total"),
-		applySeconds:  m.Histogram("cairn_ensemble_apply_seconds"), snapshotSeconds: m.Histogram("snapshottime"),
+		snapshotFails: m.Counter("cairn_ensemble_snapshot_failures_total"), mismatches: m.Counter("digest_mismatches_count"),
+		applySeconds: m.Histogram("cairn_ensemble_apply_seconds"), snapshotSeconds: m.Histogram("snapshottime"),
 		last: -1, min: -1, max: -1,
 	}
 }

@@ -3,6 +3,7 @@ package ensemble
 import (
 	"fmt"
 	"log/slog"
+	"math"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -26,7 +27,11 @@ type storage struct {
 	// confIndex is where the membership changed last. Raft refuses a snapshot that does not name its receiver: an older one
 	// is of no use to a box that has just come.
 	confIndex uint64
+	// held is the index behind which entries stay for a tree that is to come; nothingHeld when none is. The bound is the same.
+	held uint64
 }
+
+const nothingHeld = math.MaxUint64
 
 // sendingFactor bounds what stays for boxes that are being brought a snapshot, as a multiple of what stays otherwise.
 const sendingFactor = 4
@@ -49,7 +54,7 @@ func (s *storage) Snapshot() (*pb.Snapshot, error) {
 // newStorage fills the memory from what was recovered. raft finds the membership in the snapshot that begins the log;
 // changes of it that follow in the log are applied again.
 func newStorage(r *raftlog.Recovered) (*storage, error) {
-	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]uint64)}
+	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]uint64), held: nothingHeld}
 	s.latest = raftlog.SnapshotMeta{SnapshotID: r.Snapshot, ConfState: r.ConfState}
 	begin := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
 		ConfState: raftConf(r.ConfState), Index: new(r.Snapshot.Index), Term: new(r.Snapshot.Term),
@@ -106,6 +111,9 @@ func (s *storage) compact(applied, keep uint64, bytesMax int64) error {
 	to := applied - min(keep, applied)
 	if len(s.sending) > 0 && s.bytes < sendingFactor*bytesMax {
 		to = min(to, s.latest.Index)
+	}
+	if s.bytes < sendingFactor*bytesMax {
+		to = min(to, s.held)
 	}
 	if err != nil || to < first {
 		return err

@@ -29,6 +29,8 @@ func (o *owner) tend() {
 	o.unpark()
 	o.reportTouched()
 	o.reportState()
+	o.judge()
+	o.mend()
 	o.snapshotIfDue()
 	o.checkDisk()
 	o.claim()

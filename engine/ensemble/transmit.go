@@ -26,7 +26,7 @@ func (o *owner) transmit(m *pb.Message) {
 	switch m.GetType() {
 	case pb.MsgSnap:
 		o.disk.sending[to] = m.GetTo()
-		transport.SendSnapshot(to, m.GetSnapshot().GetMetadata().GetIndex(), b)
+		transport.SendSnapshot(to, m.GetSnapshot().GetMetadata().GetIndex(), append([]byte{frameRaft}, b...))
 	case pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgTimeoutNow,
 		pb.MsgReadIndex, pb.MsgReadIndexResp:
 		transport.Send(to, append([]byte{frameRaft}, b...), true)

@@ -242,24 +242,86 @@ func TestExpiryIsInTime(t *testing.T) {
 
 func TestDigests(t *testing.T) {
 	var d Digests
-	if d.Compare(0, 0) != DigestUnknown || d.Compare(-DigestEvery, 0) != DigestUnknown {
-		t.Error("an empty note is compared")
+	if _, ok := d.At(0); ok {
+		t.Error("an empty note is remembered")
 	}
-	for i := int64(1); i <= 100; i++ {
+	if _, _, ok := d.Last(); ok {
+		t.Error("an empty note is remembered")
+	}
+	for i := uint64(1); i <= 100; i++ {
 		if !DigestDue(i * DigestEvery) {
 			t.Fatal("not due")
 		}
-		d.Note(i*DigestEvery, uint64(i))
+		d.Note(i*DigestEvery, i)
 	}
-	for zxid, want := range map[int64]Verdict{
-		100 * DigestEvery: DigestSame, 37 * DigestEvery: DigestSame, 36 * DigestEvery: DigestUnknown, 101 * DigestEvery: DigestUnknown,
-	} {
-		if got := d.Compare(zxid, uint64(zxid/DigestEvery)); got != want {
-			t.Errorf("zxid %d: %v, want %v", zxid, got, want)
+	if index, digest, ok := d.Last(); index != 100*DigestEvery || digest != 100 || !ok {
+		t.Errorf("last: %d, %d, %v", index, digest, ok)
+	}
+	for i, want := range map[uint64]bool{100: true, 37: true, 36: false, 101: false} {
+		if got, ok := d.At(i * DigestEvery); ok != want || ok && got != i {
+			t.Errorf("index %d: %d, %v, want %v", i*DigestEvery, got, ok, want)
 		}
 	}
-	if d.Compare(50*DigestEvery, 7) != DigestDiffers || DigestDue(DigestEvery+1) {
-		t.Error("a difference is not seen, or a digest is due that is not")
+	if DigestDue(DigestEvery + 1) {
+		t.Error("a digest is due that is not")
+	}
+}
+
+// Box 1 leads; boxes 1 to 5 vote and box 6 observes, or as many of them as the row says.
+func TestPoll(t *testing.T) {
+	const at = 3 * DigestEvery
+	for name, row := range map[string]struct {
+		voters uint64
+		said   map[uint64]uint64
+		after  time.Duration
+		want   string
+	}{
+		"all agree":                        {3, map[uint64]uint64{1: 7, 2: 7, 3: 7, 6: 7}, PollWait, "[]"},
+		"one differs":                      {3, map[uint64]uint64{1: 7, 2: 8, 3: 7}, 0, "[{2 3072 7}]"},
+		"one differs, one is away":         {3, map[uint64]uint64{1: 7, 2: 8}, PollWait - 1, "[]"},
+		"one differs, one stays away":      {3, map[uint64]uint64{1: 7, 2: 8}, PollWait, "[{2 3072 7}]"},
+		"the leader differs":               {3, map[uint64]uint64{1: 7, 2: 8, 3: 8}, 0, "[{1 3072 8}]"},
+		"the leader differs from one":      {5, map[uint64]uint64{1: 7, 2: 8, 3: 8}, 0, "[]"},
+		"the leader differs from most":     {5, map[uint64]uint64{1: 7, 2: 8, 3: 8, 4: 8}, 0, "[{1 3072 8}]"},
+		"all differ":                       {3, map[uint64]uint64{1: 7, 2: 8, 3: 9}, 0, "[{2 3072 7} {3 3072 7}]"},
+		"an observer differs":              {3, map[uint64]uint64{1: 7, 2: 7, 6: 9}, 0, "[{6 3072 7}]"},
+		"observers are no majority":        {1, map[uint64]uint64{1: 7, 2: 8, 3: 8, 6: 8}, 0, "[{2 3072 7} {3 3072 7} {6 3072 7}]"},
+		"the leader has not said anything": {3, map[uint64]uint64{2: 8, 3: 8}, PollWait, "[]"},
+		"two voters, one each":             {2, map[uint64]uint64{1: 7, 2: 8}, 0, "[{2 3072 7}]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p Poll
+			var voters []uint64
+			for box := uint64(1); box <= row.voters; box++ {
+				voters = append(voters, box)
+			}
+			for box, digest := range row.said {
+				p.Say(time.Hour, at, box, digest)
+			}
+			if got := fmt.Sprint(p.Step(time.Hour+row.after, 1, voters)); got != row.want {
+				t.Errorf("found %s, want %s", got, row.want)
+			}
+			if got := p.Step(2*time.Hour, 1, voters); row.want != "[]" && len(got) > 0 {
+				t.Errorf("found again: %v", got)
+			}
+		})
+	}
+
+	// Who speaks late is judged by what was decided; an index that is long past is not looked at any more.
+	var p Poll
+	voters := []uint64{1, 2, 3}
+	for box := uint64(1); box <= 2; box++ {
+		p.Say(0, at, box, 7)
+		p.Say(0, at+DigestEvery*digestsKept, box, 70)
+	}
+	p.Step(0, 1, voters)
+	p.Say(0, at, 3, 9)
+	if got := p.Step(0, 1, voters); len(got) != 0 {
+		t.Errorf("an old index: %v", got)
+	}
+	p.Say(0, at+DigestEvery*digestsKept, 3, 9)
+	if got := p.Step(0, 1, voters); len(got) != 1 || got[0].Right != 70 {
+		t.Errorf("late: %v", got)
 	}
 }
 

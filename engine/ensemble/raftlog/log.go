@@ -57,6 +57,8 @@ type Recovered struct {
 	LastSeq uint64
 	// ShorterThanPromised: the log ends before Config.PromisedSeq. Such a voter must not vote.
 	ShorterThanPromised bool
+	// Distrusted: the tree that was restored is not what the log makes of it, says an earlier Distrust.
+	Distrusted bool
 	// Fallbacks names snapshots that were damaged and set aside.
 	Fallbacks []string
 }
@@ -160,6 +162,9 @@ func (l *Log) recover(restore func(SnapshotMeta, io.Reader) error) (*Recovered, 
 	r := &Recovered{Cut: cut, HardState: log.hardState, ConfState: log.confState}
 	if err := l.restoreNewest(&log, r, restore); err != nil {
 		return nil, err
+	}
+	if r.Distrusted, err = l.distrusted(); err != nil {
+		return nil, fmt.Errorf("look whether the snapshots are to be trusted: %w", err)
 	}
 	if cut.File != "" {
 		if err := shorten(l.deps.FS, l.walDir, cut); err != nil {

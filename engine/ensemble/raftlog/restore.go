@@ -65,12 +65,10 @@ func (l *Log) restoreNewest(log *replay, r *Recovered, restore func(SnapshotMeta
 // adopt sets the damaged snapshots aside and notes those that are kept.
 func (l *Log) adopt(damaged, kept []uint64, newest SnapshotID, r *Recovered) error {
 	for _, index := range damaged {
-		name := snapshotName(index)
-		to := fmt.Sprintf("%0*d%s", segmentDigits, index, snapshotDamaged)
-		if err := l.deps.FS.Rename(path.Join(l.snapDir, name), path.Join(l.snapDir, to)); err != nil {
+		if err := l.setAside(index); err != nil {
 			return fmt.Errorf("set a damaged snapshot aside: %w", err)
 		}
-		r.Fallbacks = append(r.Fallbacks, name)
+		r.Fallbacks = append(r.Fallbacks, snapshotName(index))
 	}
 	for i := len(kept) - 1; i >= 0; i-- {
 		id := SnapshotID{Index: kept[i]}
