@@ -51,7 +51,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w; `%s --help` lists the flags", err, c.CommandPath())
 	})
-	root.AddCommand(startCommand(), topicCommand(), groupCommand(), produceCommand(), consumeCommand(), zkCommand(),
+	root.AddCommand(startCommand(), topicCommand(), groupCommand(), produceCommand(), consumeCommand(), zkCommand(), clusterCommand(),
 		dumpCommand(), doctorCommand(), versionCommand())
 	group(root)
 	checkArgs(root)

@@ -94,6 +94,17 @@ func start(ctx context.Context, cfg *configs.Config, out, logs io.Writer) error 
 		return err
 	}
 	ctx = service.StopContext(ctx)
+	for {
+		err := lifetime(ctx, nodeConfig, cfg, log, out)
+		if !errors.Is(err, node.ErrRejoin) || ctx.Err() != nil {
+			return err
+		}
+		log.Warn("starting anew", "reason", err)
+	}
+}
+
+// lifetime is one box's, from its start to its stop.
+func lifetime(ctx context.Context, nodeConfig node.Config, cfg *configs.Config, log *slog.Logger, out io.Writer) error {
 	wall := clock.System()
 	n, err := node.Open(nodeConfig, node.Deps{
 		Runtime: mailbox.NewThreads(wall), Clock: wall, FS: vfs.OS(), Observer: observe.New(log), Random: rand.Reader, Listen: net.Listen,

@@ -26,6 +26,13 @@ func (e *Ensemble) Answer(from uint64, question []byte, done func([]byte)) {
 
 // answer judges one who asks.
 func (o *owner) answer(q ask) []byte {
+	if q.Cluster {
+		b, err := json.Marshal(o.survey())
+		if err != nil {
+			return nil
+		}
+		return b
+	}
 	a := o.stand(q)
 	a.Disk = o.member.Disk
 	if len(o.servers.Servers) > 0 {

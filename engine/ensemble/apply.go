@@ -141,7 +141,7 @@ func (o *owner) opened(id int64) {
 
 // complete tells whoever waits for the outcome.
 func (o *owner) complete(p *proposal, outcome znode.Outcome) {
-	if p.write.Entry.Kind == znode.KindReconfig && outcome.Err == jute.OK && p.write.From != nil && !o.settled() {
+	if p.write.Entry.Kind == znode.KindReconfig && outcome.Err == jute.OK && len(p.write.Entry.Data) > 0 && !o.settled() {
 		o.changes.settling = append(o.changes.settling, settling{p, outcome, o.now.Mono + settleMax})
 		return
 	}

@@ -18,6 +18,7 @@ import (
 //	frameForward   stream, sequence, incarnation, request (8 bytes each), the write as znode.Entry, not stamped
 //	frameRefused   incarnation, request (8 bytes each), reason (1 byte)
 //	frameTouched   sessions (8 bytes each)
+//	frameTransfer  the server that is to lead (8 bytes)
 //	frameClaim     raft id (8 bytes), the name of the disk that acknowledges under it
 //	frameState     term (8 bytes), the newest rules that the box can run (4 bytes), the name of its build
 //	frameDigest    index, digest (8 bytes each): of this box's tree
@@ -42,6 +43,7 @@ const (
 	frameDiffers
 	frameAsk
 	frameTree
+	frameTransfer
 )
 
 // peerFrame is a decoded message that is not raft's.
@@ -96,6 +98,10 @@ func decodePeer(b []byte) (peerFrame, error) {
 		f.index, f.digest, f.least = word(), word(), word()
 		return f, nil
 	}
+	if f.kind == frameTransfer && len(b) == 8 {
+		f.raft = word()
+		return f, nil
+	}
 	if f.kind == frameClaim && len(b) > 8 && len(b) <= 8+64 {
 		f.raft = word()
 		f.disk = string(b)
@@ -109,6 +115,10 @@ var refusals = []error{ErrNotLeader, ErrNoQuorum, ErrFull, ErrTreeFull, ErrTooLa
 
 func appendClaim(raft uint64, disk string) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{frameClaim}, raft), disk...)
+}
+
+func appendTransfer(server uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{frameTransfer}, server)
 }
 
 func refusalNumber(err error) byte {
@@ -216,6 +226,12 @@ func (o *owner) takePeer(box uint64, f peerFrame) {
 		if f.from.incarnation == o.incarnation && f.reason == ErrNotLeader {
 			o.up.end(o)
 		}
+	case frameTransfer:
+		if o.role == raft.StateLeader {
+			if err := o.handTo(f.raft); err != nil {
+				o.e.deps.Observer.Log.Warn("the leadership stays", "asked_by", box, "error", err)
+			}
+		}
 	case frameClaim:
 		if quorum.ServerOf(f.raft) == box {
 			o.takeClaim(f.raft, f.disk)
@@ -316,6 +332,7 @@ func (o *owner) reportTouched() {
 
 // heard notes that a box lives.
 func (o *owner) heard(box uint64) {
+	o.heardAt[box] = o.now.Mono
 	if box == o.leader() {
 		o.leaderHeard = o.now.Mono
 	}

@@ -30,6 +30,8 @@ type ask struct {
 	Disk   string `json:"disk"`
 	// Raft is set when the box has begun, and asks because it has heard of no leader for long.
 	Raft uint64 `json:"raft,omitempty"`
+	// Cluster asks for the ensemble as the leader sees it instead.
+	Cluster bool `json:"cluster,omitempty"`
 }
 
 // standing is how the one who answers sees the one who asks.
@@ -62,7 +64,7 @@ type answer struct {
 // Times of asking.
 const (
 	askInterval    = 100 * time.Millisecond
-	askIntervalMax = time.Second
+	askIntervalMax = 500 * time.Millisecond
 	// foundingWait is how long an empty majority waits for the servers that do not answer, before it begins without them:
 	// one of them might hold an ensemble's data.
 	foundingWait = 3 * time.Second
@@ -177,6 +179,23 @@ func (o *owner) say(server uint64, a answer) {
 		return
 	}
 	o.join.said = a.Standing
+}
+
+// why is what a box in limbo waits for.
+func (j *joining) why(o *owner) string {
+	if j.said == standingStranger {
+		return "add it with reconfig, or with `cairn cluster add`"
+	}
+	if j.said == standingOccupied {
+		return "another box has its number and is alive"
+	}
+	silent := 0
+	for _, server := range o.others() {
+		if _, ok := j.answers[server]; !ok {
+			silent++
+		}
+	}
+	return fmt.Sprintf("it asks the others, and %d of %d do not answer", silent, len(o.others()))
 }
 
 // decide begins if the answers allow it. It reports whether they did.

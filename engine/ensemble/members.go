@@ -215,8 +215,8 @@ func (o *owner) change(s quorum.Step) {
 // judgeReconfig works a client's reconfig out, or says why not. The entry becomes what every box applies.
 func (o *owner) judgeReconfig(p *proposal) {
 	e := &p.write.Entry
-	if e.Kind != znode.KindReconfig || e.Flags&znode.FlagInternal != 0 {
-		return
+	if e.Kind != znode.KindReconfig || e.Flags&znode.FlagInternal != 0 && len(e.Ops) > 0 {
+		return // the boxes' own is worked out already
 	}
 	servers, code, why := o.reconfigured(e.Data)
 	if code != jute.OK {

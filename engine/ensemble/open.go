@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"go.etcd.io/raft/v3"
 
@@ -88,6 +89,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered, m member) (*own
 	o := &owner{
 		e: e, keep: keep, log: log, member: m, applied: r.Snapshot.Index, term: r.HardState.Term,
 		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[origin]*proposal),
+		heardAt: make(map[uint64]time.Duration),
 	}
 	o.snap.last.Index = r.Snapshot.Index
 	e.appliedIndex = o.applied

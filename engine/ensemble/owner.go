@@ -43,6 +43,8 @@ const (
 	msgDeadlines
 	msgAsk
 	msgAnswer
+	msgCluster
+	msgTransfer
 	msgStart
 	msgClose
 )
@@ -68,6 +70,8 @@ type message struct {
 	question   ask
 	reply      func([]byte)
 	answer     []byte
+	cluster    func(Cluster, error)
+	fault      func(error)
 	ok         bool
 	err        error
 	snapshot   *writtenSnapshot
@@ -105,6 +109,7 @@ type owner struct {
 	join      joining
 	strangers map[uint64]time.Duration // servers that asked and do not belong: when they did
 	changes   memberChanges
+	heardAt   map[uint64]time.Duration // when each server was heard last
 
 	// Proposals: gathered in this step, and in flight by request id.
 	incarnation  uint64 // tells this process's request ids from those of its predecessors in the log
@@ -276,6 +281,10 @@ func (o *owner) take(m *message) {
 		m.reply(o.answer(m.question))
 	case msgAnswer:
 		o.answered(m.box, m.answer, m.err)
+	case msgCluster:
+		o.cluster(m.cluster)
+	case msgTransfer:
+		o.transfer(m.box, m.fault)
 	case msgStart:
 		o.begun = true
 	case msgClose:
@@ -305,6 +314,10 @@ func (o *owner) refuse(m *message) {
 		o.backedUp(m.backup, err)
 	case msgRestore:
 		m.restore.done(0, err)
+	case msgCluster:
+		m.cluster(Cluster{}, err)
+	case msgTransfer:
+		m.fault(err)
 	}
 }
 
@@ -498,6 +511,9 @@ func (o *owner) changeRole(s *raft.SoftState) {
 // An election is shorter: its clients stay.
 func (o *owner) awaitLeader() {
 	if o.leaderless != 0 && o.now.Mono-o.leaderless >= o.e.cfg.LeaderlessMax {
+		if o.e.serving.Load() {
+			o.e.deps.Observer.Log.Error("clients are sent away", "reason", o.trouble())
+		}
 		o.stopServing(ErrNoQuorum)
 		o.unpark()
 	}

@@ -31,6 +31,11 @@ func (o *owner) resign(done func()) {
 		done()
 		return
 	}
+	o.handOver(to, done)
+}
+
+// handOver makes a voter lead. Writes wait meanwhile.
+func (o *owner) handOver(to uint64, done func()) {
 	if len(o.leaving.done) == 0 {
 		o.leaving.until = o.now.Mono + resignMax
 		o.node.TransferLeader(to)

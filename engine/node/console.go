@@ -23,6 +23,7 @@ func (n *Node) openConsole() error {
 		{Path: "/healthz", Title: "200 while the process works, 503 when it must be restarted", Handler: http.HandlerFunc(n.serveHealth)},
 		{Path: "/readyz", Title: "200 when clients are served", Handler: http.HandlerFunc(n.serveReady)},
 	}
+	sections = append(sections, n.clusterSections()...)
 	if n.zookeeper != nil {
 		h := n.zookeeper.Admin()
 		sections = append(sections,

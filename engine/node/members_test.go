@@ -177,3 +177,74 @@ func TestAServerWhoseDiskWasLost(t *testing.T) {
 	s.write(c, "/c")
 	s.shows(lost, "/c")
 }
+
+// When the majority is lost for good, one box goes on from its own disk, and the others join it anew, whatever their
+// directories hold.
+func TestRecoverFromOneBox(t *testing.T) {
+	s := newServers(t, 3)
+	for id := uint64(1); id <= 3; id++ {
+		s.open(id)
+	}
+	for id := uint64(1); id <= 3; id++ {
+		s.ready(id)
+	}
+	c := s.client()
+	s.write(c, "/a")
+	s.shows(2, "/a")
+	_, stat, err := c.Get("/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	for id := uint64(1); id <= 3; id++ {
+		s.stop(id)
+	}
+	if err := os.RemoveAll(filepath.Join(s.configs[1].Data, "ensemble")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // it may be done twice
+		got, err := Recover(Config{Data: s.configs[2].Data, Limits: s.configs[2].Limits}, testDeps())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Box != 2 || got.Zxid < stat.Czxid+1<<32 || !slices.Equal(got.ServersAway, []uint64{1, 3}) {
+			t.Fatalf("%+v", got)
+		}
+	}
+	s.open(2)
+	s.ready(2)
+	s.voters(2)
+	again := s.client()
+	if data, _, err := again.Get("/a"); err != nil || string(data) != "x" {
+		t.Fatalf("%q, %v", data, err)
+	}
+	s.write(again, "/b")
+	if _, now, err := again.Get("/b"); err != nil || now.Czxid < stat.Czxid+1<<32 {
+		t.Fatalf("/b has czxid %x after %x, %v", now.Czxid, stat.Czxid, err)
+	}
+	s.open(1) // its disk was lost
+	s.ready(1)
+	s.open(3) // it has its old log, and is told that it has no place
+	select {
+	case <-s.nodes[3].Ready():
+		t.Fatal("server 3 went on with its old log")
+	case <-failed(s.nodes[3]):
+	}
+	s.stop(3)
+	s.open(3)
+	s.ready(3)
+	s.voters(1, 2, 3)
+	s.shows(3, "/b")
+}
+
+// failed is closed once a node can serve no more.
+func failed(n *Node) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		for deadline := time.Now().Add(30 * time.Second); n.Failed() == nil && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		close(done)
+	}()
+	return done
+}

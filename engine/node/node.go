@@ -101,6 +101,9 @@ type closer struct {
 	close func() error
 }
 
+// ErrRejoin: the box is to be opened once more, and joins the others anew. It wraps why.
+var ErrRejoin = ensemble.ErrRejoin
+
 // ListenError names the flag whose address cannot be listened on.
 type ListenError struct {
 	Flag, Address string

@@ -183,6 +183,17 @@ func (r Roster) Replace(server uint64, disk string) Roster {
 	return r
 }
 
+// Alone is the roster of a recovery: every server of the configuration has a new raft id, and nobody has begun under it.
+func (r Roster) Alone(c Config) Roster {
+	next := Roster{Given: r.Given, Changed: true, Founders: r.Founders, FoundingLearners: r.FoundingLearners}
+	for _, s := range c.Servers {
+		m := Member{Server: uint64(s.ID)}
+		m.Raft = next.give(m.Server)
+		next.set(m)
+	}
+	return next
+}
+
 // Forget drops the members that left at or before a time.
 func (r Roster) Forget(leftMs int64) (Roster, bool) {
 	gone := func(m Member) bool { return m.LeftMs != 0 && m.LeftMs <= leftMs }
