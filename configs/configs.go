@@ -33,6 +33,8 @@ type Config struct {
 	Lan bool `toml:"lan"`
 	// ZooCfg is a zoo.cfg of Apache ZooKeeper: the ZooKeeper wing alone, set up by it.
 	ZooCfg string `toml:"zoo-cfg"`
+	// LinearizableReads makes every read of a ZooKeeper client wait for a round among the servers.
+	LinearizableReads bool `toml:"linearizable-reads"`
 	// Roles are the wings that serve: kafka, zookeeper, or both with a comma.
 	Roles string `toml:"roles"`
 	// LogLevel is debug, info, warn or error.
@@ -82,10 +84,16 @@ func (c *Config) strings() map[string]*string {
 	}
 }
 
+// switches are the settings that are true or false, by name.
+func (c *Config) switches() map[string]*bool {
+	return map[string]*bool{"lan": &c.Lan, "linearizable-reads": &c.LinearizableReads}
+}
+
 // Names are the names of all settings, sorted.
 func Names() []string {
 	c := Defaults()
-	names := append(slices.Collect(maps.Keys(c.strings())), "lan", "kafka")
+	names := slices.AppendSeq(slices.Collect(maps.Keys(c.strings())), maps.Keys(c.switches()))
+	names = append(names, "kafka")
 	slices.Sort(names)
 	return names
 }
@@ -103,14 +111,15 @@ func (c *Config) Set(name, value string) error {
 	if name == "kafka" {
 		return errors.New("kafka is a table of broker settings: say it in the configuration file, as [kafka]")
 	}
-	if name != "lan" {
+	p, ok := c.switches()[name]
+	if !ok {
 		return unknown("setting", name, Names())
 	}
 	on, err := strconv.ParseBool(value)
 	if err != nil {
-		return fmt.Errorf("lan is %q, want true or false", value)
+		return fmt.Errorf("%s is %q, want true or false", name, value)
 	}
-	c.Lan = on
+	*p = on
 	c.given[name] = true
 	return nil
 }

@@ -47,6 +47,7 @@ func startCommand() *cobra.Command {
 	f.String("http-listen", d.HTTPListen, "address for metrics, health and ZooKeeper's admin commands")
 	f.Bool("lan", false, "listen on all interfaces where no address is given")
 	f.String("zoo-cfg", "", "Apache ZooKeeper's zoo.cfg: the ZooKeeper wing alone, set up by it")
+	f.Bool("linearizable-reads", false, "ZooKeeper reads wait for a round among the servers, so that none shows an old value")
 	f.String("roles", d.Roles, "what to serve: kafka, zookeeper, or both with a comma")
 	f.String("log-level", d.LogLevel, "debug, info, warn or error")
 	f.String("memory", "", "how much memory to use, such as 512MiB; default is a share of the host's")
@@ -175,7 +176,7 @@ func nodeConfig(cfg *configs.Config, log *slog.Logger) (node.Config, error) {
 		return zooConfig(nc, cfg, log)
 	}
 	if cfg.HasRole(configs.RoleZooKeeper) && cfg.ZooKeeperListen != "" {
-		nc.ZooKeeper = &node.ZooKeeper{Listen: cfg.ZooKeeperListen}
+		nc.ZooKeeper = &node.ZooKeeper{Listen: cfg.ZooKeeperListen, LinearizableReads: cfg.LinearizableReads}
 	}
 	if cfg.HasRole(configs.RoleKafka) && cfg.KafkaListen != "" {
 		nc.Kafka, err = kafkaConfig(cfg)
@@ -221,7 +222,7 @@ func zooConfig(nc node.Config, cfg *configs.Config, log *slog.Logger) (node.Conf
 			nc.HTTP = file.Admin.Address
 		}
 	}
-	nc.ZooKeeper = &node.ZooKeeper{Listen: file.ClientAddress, File: file}
+	nc.ZooKeeper = &node.ZooKeeper{Listen: file.ClientAddress, File: file, LinearizableReads: cfg.LinearizableReads}
 	nc.Ensemble = node.EnsembleFrom(file)
 	if cfg.Given("zookeeper-listen") {
 		nc.ZooKeeper.Listen = cfg.ZooKeeperListen

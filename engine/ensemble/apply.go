@@ -85,6 +85,9 @@ func (o *owner) applyEntry(data []byte) error {
 	if from.box != o.e.cfg.Box {
 		p = nil // whoever waits for it waits there
 	}
+	if p != nil && p.write.Before != nil {
+		p.write.Before(o.e.tree, o.e.watches)
+	}
 	outcome := o.e.cfg.apply(o.e.tree, entry)
 	for i := range outcome.Changes {
 		o.e.watches.fire(&outcome.Changes[i])

@@ -46,6 +46,10 @@ type Write struct {
 	// From is the connection that asks. Where it no longer holds the session, the write is refused with
 	// ErrSessionMoved. Nil is not checked.
 	From Outbox
+	// Before is called right before the write is applied, under the write lock, with the tree that all earlier writes have
+	// left and this one has not changed. It is where reads are answered that were sent before the write and still wait.
+	// It is bound as done is. Nil is not called.
+	Before func(t *znode.Tree, w *Watches)
 	// After is called right after a done that had no error, still under the write lock, with the tree as of this write and
 	// before the next one is applied. It is where reads are answered that were sent behind the write: they see it and
 	// nothing later. It is bound as done is, and may register watches. Nil is not called.

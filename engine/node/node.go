@@ -63,6 +63,8 @@ type ZooKeeper struct {
 	Listen string
 	// File is a parsed zoo.cfg, or nil for cairn's own defaults.
 	File *zoocfg.Config
+	// LinearizableReads makes every read wait for a round among the servers; the file may say so too.
+	LinearizableReads bool
 }
 
 // Deps is the outside of a box.
@@ -254,7 +256,7 @@ func (n *Node) openBroker() error {
 func (n *Node) zkserverConfig() zkserver.Config {
 	_, port := hostPort(n.zkListener.Addr())
 	cfg := zkserver.Config{
-		Limits: n.cfg.Limits.ZooKeeper,
+		Limits: n.cfg.Limits.ZooKeeper, LinearizableReads: n.cfg.ZooKeeper.LinearizableReads,
 		Admin: zkadmin.Config{
 			Version: zookeeperVersion + "-cairn", Built: builtAt, Words: []string{"*"}, ClientPort: port, SecureClientPort: -1,
 			DataDir: n.cfg.Data, DataLogDir: n.cfg.Data, TickTime: 2 * time.Second,

@@ -52,6 +52,7 @@ func zkserverFrom(c *zkserver.Config, f *zoocfg.Config) {
 	}
 	c.HandshakeTimeout, c.TickTime, c.OutstandingMax = f.HandshakeTimeout, f.TickTime, f.OutstandingMax
 	c.SuperDigest, c.EnsembleNames, c.EnforceAuthSchemes = f.SuperDigest, f.EnsembleNames, f.EnforceAuthSchemes
+	c.LinearizableReads = c.LinearizableReads || f.LinearizableReads
 	c.SkipACL, c.ReconfigEnabled = f.SkipACL, f.ReconfigEnabled
 	a := &c.Admin
 	a.Words, a.DataDir, a.DataLogDir, a.TickTime = f.FourLetterWords, f.DataDir, f.DataLogDir, f.TickTime

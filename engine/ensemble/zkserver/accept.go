@@ -152,8 +152,16 @@ func (c *conn) park(s *slot) {
 	}
 }
 
-// read answers a read at once when nothing before it is unanswered, and parks it otherwise.
+// read answers a read at once when nothing before it is unanswered, and parks it otherwise. Where reads are to be
+// linearizable it waits for a read index too.
 func (c *conn) read() error {
+	if c.s.cfg.LinearizableReads && c.request.failed == jute.OK && looks(c.request.op) {
+		s := &slot{request: c.request, state: slotAsked, fresh: true, held: int64(c.request.size)}
+		c.sendDirect()
+		c.park(s)
+		c.s.rounds.join(s)
+		return nil
+	}
 	c.mu.Lock()
 	direct := c.queue.len() == 0
 	c.mu.Unlock()
@@ -199,7 +207,13 @@ func (c *conn) acceptWrite(r *jute.Reader, kind znode.Kind) error {
 	if err := c.ask(s); err != nil {
 		return err
 	}
-	c.s.deps.Ensemble.Propose(ensemble.Write{Entry: entry, From: c, After: c.after}, s.done)
+	w := ensemble.Write{Entry: entry, From: c, After: c.after}
+	c.mu.Lock()
+	if c.queue.fresh > 0 {
+		w.Before = c.before
+	}
+	c.mu.Unlock()
+	c.s.deps.Ensemble.Propose(w, s.done)
 	return nil
 }
 
@@ -290,19 +304,13 @@ func (c *conn) acceptSync(r *jute.Reader) error {
 		c.request.failed = jute.MarshallingError
 		return c.read()
 	}
-	s := &slot{request: c.request, state: slotAsked, weight: int64(c.request.size) + 256}
+	s := &slot{request: c.request, state: slotAsked, fresh: true, weight: int64(c.request.size) + 256}
 	if err := c.ask(s); err != nil {
 		return err
 	}
 	c.s.deps.Ensemble.ReadIndex(func(_ uint64, err error) {
 		c.s.gate.leave(s.weight)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		s.state = slotParked // answered from the tree as it is then, by the writer
-		s.err = err
-		if c.queue.ready() {
-			c.writable.Signal()
-		}
+		s.proven(err)
 	})
 	return nil
 }

@@ -46,8 +46,8 @@ type conn struct {
 	// turn is held by whoever answers reads: one at a time, so that their order is the requests'. It is taken inside
 	// Ensemble.View or in a write's After, never before the ensemble's lock; mu and the watches' lock come after it.
 	turn sync.Mutex
-	// runDirect, runQueue and after are method values, made once because they are passed with every request.
-	runDirect, runQueue, after func(*znode.Tree, *ensemble.Watches)
+	// runDirect, runQueue, before and after are method values, made once because they are passed with every request.
+	runDirect, runQueue, before, after func(*znode.Tree, *ensemble.Watches)
 
 	mu       sync.Mutex // protects the fields below; nothing is called while it is held but the socket's deadlines
 	writable sync.Cond  // there is something for the writer to do
@@ -82,7 +82,7 @@ func newConn(s *Server, nc net.Conn, remote netip.AddrPort) *conn {
 	now := s.deps.Clock.Now()
 	c := &conn{s: s, nc: nc, remote: remote, established: now.Wall, in: bufio.NewReaderSize(nc, inputBytes)}
 	c.writable.L, c.readable.L = &c.mu, &c.mu
-	c.runDirect, c.runQueue, c.after = c.answerDirect, c.answerQueue, c.answerAfter
+	c.runDirect, c.runQueue, c.before, c.after = c.answerDirect, c.answerQueue, c.answerBefore, c.answerAfter
 	c.access.Store(newAccess(remote.Addr(), s.cfg.SkipACL))
 	c.tally.lastHeard, c.tally.lastCxid = now.Mono, -1
 	return c

@@ -50,12 +50,15 @@ type slot struct {
 	body   []byte
 	noZxid bool
 	last   bool // the connection is closed after it
+	// fresh: a read index is what it waits for; then it is answered from the tree.
+	fresh bool
 }
 
 // queue is the FIFO of a connection's unanswered requests. Requests that are answered at once never enter it.
 type queue struct {
 	slots []*slot
 	head  int
+	fresh int // slots that wait, or waited, for a read index
 }
 
 func (q *queue) len() int { return len(q.slots) - q.head }
@@ -74,9 +77,15 @@ func (q *queue) push(s *slot) {
 		q.slots, q.head = q.slots[:n], 0
 	}
 	q.slots = append(q.slots, s)
+	if s.fresh {
+		q.fresh++
+	}
 }
 
 func (q *queue) pop() {
+	if q.slots[q.head].fresh {
+		q.fresh--
+	}
 	q.slots[q.head] = nil
 	q.head++
 	if q.head == len(q.slots) {
@@ -88,4 +97,16 @@ func (q *queue) pop() {
 func (q *queue) ready() bool {
 	s := q.first()
 	return s != nil && s.state != slotAsked
+}
+
+// prove lets everything up to the first write be answered that waits for a read index.
+func (q *queue) prove() {
+	for _, s := range q.slots[q.head:] {
+		if s.state == slotAsked && !s.fresh {
+			return
+		}
+		if s.state == slotAsked {
+			s.state = slotParked
+		}
+	}
 }

@@ -24,6 +24,8 @@ type Server struct {
 	gate  *gate // of writes and read indexes
 	large *gate // of large frames that are being received
 	stats stats
+	// rounds are what linearizable reads wait for.
+	rounds rounds
 
 	// outstanding is how many requests of all connections are unanswered.
 	outstanding atomic.Int64
@@ -54,6 +56,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		conns:     make(map[*conn]struct{}),
 		perHost:   make(map[netip.Addr]int),
 	}
+	s.rounds.ensemble = deps.Ensemble
 	s.stats.init(deps.Clock.Now().Mono, deps.Observer.Metrics)
 	s.admin = zkadmin.New(cfg.Admin, s)
 	return s, nil

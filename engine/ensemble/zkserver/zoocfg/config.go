@@ -78,6 +78,8 @@ type Config struct {
 	EnforceQuota bool
 	// ReadOnlyMode is readonlymode.enabled.
 	ReadOnlyMode bool
+	// LinearizableReads is cairn.linearizableReads, a key of our own: every read waits for a round among the servers.
+	LinearizableReads bool
 	// FrameBytesMax is jute.maxbuffer.
 	FrameBytesMax int
 	// OutstandingMax is zookeeper.globalOutstandingLimit: beyond so many unanswered requests sockets are not read.

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// fileKeys are the keys of zoo.cfg that QuorumPeerConfig 3.9.5 has fields for. Those that have no effect here are checked
+// fileKeys are the keys of zoo.cfg that QuorumPeerConfig 3.9.5 has fields for, and cairn's own. Those that have no effect here are checked
 // like the others and named in idleFileKeys.
 var fileKeys = map[string]func(l *loader, value string) error{
 	"dataDir":                 func(l *loader, v string) error { l.c.DataDir = v; return nil },
@@ -53,6 +53,7 @@ var fileKeys = map[string]func(l *loader, value string) error{
 	"reconfigEnabled":               func(l *loader, v string) error { return setBool(&l.c.ReconfigEnabled, v) },
 	"localSessionsEnabled":          func(l *loader, v string) error { return setBool(&l.c.LocalSessions, v) },
 	"localSessionsUpgradingEnabled": checkBool,
+	"cairn.linearizableReads":       func(l *loader, v string) error { return setBool(&l.c.LinearizableReads, v) },
 	"metricsProvider.className":     func(l *loader, v string) error { l.c.MetricsProvider = v; return nil },
 	"multiAddress.enabled": func(l *loader, v string) error {
 		var on bool
@@ -144,6 +145,7 @@ func (l *loader) fromProperties() {
 	millis := func(key string, fallback int) time.Duration {
 		return time.Duration(max(p.Int(key, fallback), 0)) * time.Millisecond
 	}
+	c.LinearizableReads = c.LinearizableReads || p.Bool("cairn.linearizableReads", false)
 	c.ReadOnlyMode = p.Bool("readonlymode.enabled", false)
 	c.FourLetterWords = fourLetterWords(p.String(prop("4lw.commands.whitelist"), ""), c.ReadOnlyMode)
 	c.SuperDigest = p.String(prop("DigestAuthenticationProvider.superDigest"), "")
