@@ -25,7 +25,7 @@ func writeFile(fs vfs.FS, name string, content []byte) error {
 		_, err = f.WriteAt(content, 0)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = synced(f.Sync())
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr

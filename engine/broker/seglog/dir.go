@@ -177,7 +177,7 @@ func (d *Dir) lockAndRead() error {
 			return err
 		}
 	}
-	return d.fs.SyncDir(d.cfg.Path)
+	return syncDir(d.fs, d.cfg.Path)
 }
 
 // makePath makes a directory and what is missing above it, durably.
@@ -195,7 +195,7 @@ func (d *Dir) makePath(name string) error {
 		return err
 	}
 	for i := len(parents) - 1; i >= 0; i-- {
-		if err := d.fs.SyncDir(parents[i]); err != nil {
+		if err := syncDir(d.fs, parents[i]); err != nil {
 			return err
 		}
 	}
@@ -260,12 +260,15 @@ func (d *Dir) fail(what string, cause error) error {
 	return err
 }
 
-// check sorts an error of the file system: a lack of space is ErrFull, a segment that a newer view no longer has is
+// check sorts an error of the file system: a sync's ends the directory, any other lack of space is ErrFull, a segment that a newer view no longer has is
 // ErrOutOfRange, a name that is missing is damage, too many open files are passed on; all else ends the directory.
 func (d *Dir) check(what string, err error) error {
+	var final *syncError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &final):
+		return d.fail(what, err)
 	case errors.Is(err, vfs.ErrNoSpace):
 		d.full.Inc()
 		d.room.Store(0)
@@ -411,7 +414,7 @@ func (d *Dir) retire(tp TopicPartition, suffix string) error {
 	}
 	d.files.ForgetTree(d.fs, from)
 	if err == nil {
-		err = d.fs.SyncDir(d.cfg.Path)
+		err = syncDir(d.fs, d.cfg.Path)
 	}
 	if err != nil {
 		return d.check("rename "+from, err)
@@ -457,7 +460,7 @@ func (d *Dir) Close() error {
 			err = writeFile(d.fs, d.cfg.Path+"/"+nameClean, []byte(`{"version":0,"brokerEpoch":-1}`))
 		}
 		if err == nil {
-			err = d.fs.SyncDir(d.cfg.Path)
+			err = syncDir(d.fs, d.cfg.Path)
 		}
 	}
 	if d.own {

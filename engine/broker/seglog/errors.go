@@ -3,6 +3,8 @@ package seglog
 import (
 	"errors"
 	"fmt"
+
+	"cairn/platform/vfs"
 )
 
 // Errors that callers tell apart with errors.Is.
@@ -29,6 +31,25 @@ var (
 	// ErrForeign is returned by OpenDir for a directory of another cluster, node or format.
 	ErrForeign = errors.New("log directory belongs to another")
 )
+
+// syncError is what a sync was answered with. Dir.check makes it the end of the directory, whatever it speaks of: the pages
+// that it was about may be gone, and another sync would be told that all is well.
+type syncError struct{ cause error }
+
+func (e *syncError) Error() string { return "sync: " + e.cause.Error() }
+
+func (e *syncError) Unwrap() error { return e.cause }
+
+// synced is the outcome of a sync.
+func synced(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &syncError{err}
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(fs vfs.FS, name string) error { return synced(fs.SyncDir(name)) }
 
 // CorruptionError names the damage. It is ErrCorrupt.
 type CorruptionError struct {

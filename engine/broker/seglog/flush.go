@@ -105,12 +105,12 @@ func (l *Log) syncAll(segments []dirtySegment, names []string, dir, root bool) e
 		}
 	}
 	if dir {
-		if err := l.dir.fs.SyncDir(l.path); err != nil {
+		if err := syncDir(l.dir.fs, l.path); err != nil {
 			return err
 		}
 	}
 	if root {
-		return l.dir.fs.SyncDir(l.dir.cfg.Path)
+		return syncDir(l.dir.fs, l.dir.cfg.Path)
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (l *Log) syncName(name string) error {
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
+	err = synced(f.Sync())
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
@@ -132,7 +132,7 @@ func (l *Log) syncName(name string) error {
 }
 
 // syncIndexes syncs the index files that were written since the last time and the leader-epoch checkpoint, so that the recovery
-// point may pass. It runs on the goroutine of the directory's checkpoint, or the owner's at Close.
+// point may pass. A checkpoint that could not be written for lack of space is written again; a sync is not. It runs on the goroutine of the directory's checkpoint, or the owner's at Close.
 func (l *Log) syncIndexes() error {
 	l.mu.Lock()
 	files, unsaved, known := l.unindexed, l.unsaved, l.view.epochs
@@ -150,7 +150,7 @@ func (l *Log) syncIndexes() error {
 		}
 	}
 	if err == nil && (len(files) > 0 || unsaved) {
-		err = l.dir.fs.SyncDir(l.path)
+		err = syncDir(l.dir.fs, l.path)
 		if isGone(err) && l.isDeleted() {
 			err = nil
 		}

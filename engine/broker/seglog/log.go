@@ -289,7 +289,8 @@ func (l *Log) publishTail() {
 	l.view.end = l.tail.next
 }
 
-// markDirty notes that a segment has bytes to be flushed. l.mu is held.
+// markDirty notes that a segment has bytes to be flushed. They are there already: where it cannot be noted, the next flush would
+// vouch for them without knowing of them, and the directory ends. l.mu is held.
 func (l *Log) markDirty(files *segmentFiles) error {
 	for i := range l.dirty {
 		if l.dirty[i].files == files {
@@ -298,7 +299,7 @@ func (l *Log) markDirty(files *segmentFiles) error {
 	}
 	h, err := files.open(suffixLog)
 	if err != nil {
-		return l.dir.check("open segment", err)
+		return l.dir.fail("open "+files.logName+" to flush it", err)
 	}
 	l.dirty = append(l.dirty, dirtySegment{files, h})
 	return nil

@@ -54,7 +54,7 @@ func (d *Dir) readMeta() error {
 	if err := writeFile(d.fs, name, meta.encode()); err != nil {
 		return err
 	}
-	return d.fs.SyncDir(d.cfg.Path)
+	return syncDir(d.fs, d.cfg.Path)
 }
 
 // newID makes a random UUID of version 4, as Kafka's Uuid.randomUuid: never one that Kafka reserves, never one whose text begins with a dash.

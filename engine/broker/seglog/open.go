@@ -350,7 +350,7 @@ func (o *opening) drop(bases []int64, found foundFiles, next int64) error {
 		}
 	}
 	o.changed = true
-	return o.d.fs.SyncDir(o.l.path)
+	return syncDir(o.d.fs, o.l.path)
 }
 
 // finish makes the last segment the active one, settles start and epochs, and makes durable what was found.
@@ -366,7 +366,7 @@ func (o *opening) finish(files foundFiles) error {
 		o.segs = nil
 	}
 	if len(o.segs) == 0 {
-		if err := d.fs.SyncDir(l.path); err != nil {
+		if err := syncDir(d.fs, l.path); err != nil {
 			return err
 		}
 		created := newSegmentFiles(d, l.path, o.start)
@@ -451,7 +451,7 @@ func (o *opening) makeDurable() error {
 		}
 		l.unindexed = append(l.unindexed, s.files)
 	}
-	if err := o.d.fs.SyncDir(l.path); err != nil {
+	if err := syncDir(o.d.fs, l.path); err != nil {
 		return o.d.fail("sync "+l.path, err)
 	}
 	l.dirtyDir = false

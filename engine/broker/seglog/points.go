@@ -3,6 +3,7 @@ package seglog
 import (
 	"errors"
 	"maps"
+	"slices"
 
 	"cairn/platform/syncer"
 	"cairn/platform/vfs"
@@ -132,7 +133,7 @@ func (d *Dir) writePoints(points, starts, highs offsets) error {
 	if !wrote {
 		return nil
 	}
-	if err := d.fs.SyncDir(d.cfg.Path); err != nil {
+	if err := syncDir(d.fs, d.cfg.Path); err != nil {
 		return d.fail("sync "+d.cfg.Path, err)
 	}
 	d.mu.Lock()
@@ -330,6 +331,8 @@ func (d *Dir) sweepDirectory(path string, filesMax int) (int, error) {
 	if err != nil && !errors.Is(err, vfs.ErrNotExist) {
 		return 0, d.check("list "+path, err)
 	}
+	all := len(infos)
+	infos = slices.DeleteFunc(infos, func(info vfs.Info) bool { return info.IsDir })
 	n := min(len(infos), filesMax)
 	for _, info := range infos[:n] {
 		if err := d.fs.Remove(path + "/" + info.Name); err != nil && !errors.Is(err, vfs.ErrNotExist) {
@@ -339,7 +342,9 @@ func (d *Dir) sweepDirectory(path string, filesMax int) (int, error) {
 	if n < len(infos) {
 		return n, nil
 	}
-	if err := d.fs.Remove(path); err != nil && !errors.Is(err, vfs.ErrNotExist) {
+	if len(infos) < all {
+		d.log.Warn("a directory of a deleted partition stays: it holds directories, and none of ours does", "path", path)
+	} else if err := d.fs.Remove(path); err != nil && !errors.Is(err, vfs.ErrNotExist) {
 		return 0, d.check("unlink "+path, err)
 	}
 	d.mu.Lock()

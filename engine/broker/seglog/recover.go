@@ -274,7 +274,7 @@ func (d *Dir) tidy(path string) (foundFiles, error) {
 		}
 	}
 	if len(f.swaps) > 0 || len(f.deletable) > 0 {
-		if err := d.fs.SyncDir(path); err != nil {
+		if err := syncDir(d.fs, path); err != nil {
 			return f, err
 		}
 		if f, err = listPartition(d.fs, path); err != nil {

@@ -89,7 +89,7 @@ func (l *Log) removeNow(segs []*segment) error {
 			return l.dir.fail("unlink "+segs[i].files.logName, err)
 		}
 	}
-	if err := l.dir.fs.SyncDir(l.path); err != nil {
+	if err := syncDir(l.dir.fs, l.path); err != nil {
 		return l.dir.fail("sync "+l.path, err)
 	}
 	return nil
