@@ -3,6 +3,7 @@ package ensemble
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -185,7 +186,12 @@ func (o *owner) applyConfChange(entry *pb.Entry) {
 		o.fail(fmt.Errorf("apply entry %d of type %v: %w", entry.GetIndex(), entry.GetType(), err))
 		return
 	}
+	was := slices.Contains(o.idsOf(o.e.cfg.Box), o.id)
 	o.conf = confOf(o.node.ApplyConfChange(change))
+	if was && o.e.deps.Ask != nil && !slices.Contains(o.idsOf(o.e.cfg.Box), o.id) {
+		o.rejoin(fmt.Errorf("%w (entry %d of its own log says so)", ErrRemoved, entry.GetIndex()))
+		return
+	}
 	o.disk.confIndex = entry.GetIndex()
 	o.changes.changing, o.changes.next, o.again = false, 0, true
 	o.answerSettled(false)

@@ -44,8 +44,15 @@ func openOn(t testing.TB, rt mailbox.Runtime, random io.Reader, cfg Config) *box
 
 func openTransport(t testing.TB, rt mailbox.Runtime, random io.Reader, cfg Config, transport Transport) *box {
 	t.Helper()
-	s := syncer.New(rt, syncer.Config{Name: "test"})
-	e, err := Open(cfg, Deps{Runtime: rt, FS: vfs.OS(), Syncer: s, Random: random, Transport: transport})
+	return openDeps(t, cfg, Deps{Runtime: rt, Random: random, Transport: transport})
+}
+
+// openDeps opens on what it is given, a real file system and a syncer of its own.
+func openDeps(t testing.TB, cfg Config, deps Deps) *box {
+	t.Helper()
+	s := syncer.New(deps.Runtime, syncer.Config{Name: "test"})
+	deps.FS, deps.Syncer = vfs.OS(), s
+	e, err := Open(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

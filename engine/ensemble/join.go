@@ -249,6 +249,9 @@ func (o *owner) begin(id uint64, voters, learners []uint64) bool {
 			o.member.hear(server, a.Disk)
 		}
 	}
+	if quorum.IncarnationOf(id) != 0 {
+		o.member.Heard = nil // whom it met while it waited are no founders of the ensemble that it came to
+	}
 	o.member.Raft, o.member.Begun = id, true
 	if err := o.member.write(o.e.cfg, o.e.deps); err != nil {
 		o.fail(err)

@@ -346,6 +346,7 @@ func (o *owner) tick() {
 	if o.lead == raft.None && o.leaderless == 0 && !o.limbo() {
 		o.leaderless = max(o.now.Mono, 1)
 	}
+	o.missLeader()
 	o.askOthers()
 	o.awaitLeader()
 	o.answerSettled(false)
@@ -505,6 +506,16 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	o.again = true // what is parked may go on
 	o.said, o.nextState, o.poll = nil, 0, keeper.Poll{}
 	o.tellRole()
+}
+
+// missLeader forgets a leader that is silent, on a box that does not vote: raft lets only voters run out of patience. One that
+// was cut off, or removed, would serve what it has for ever.
+func (o *owner) missLeader() {
+	if o.lead == raft.None || o.lead == o.id || slices.Contains(o.conf.Voters, o.id) ||
+		o.silence() < 2*electionTicks*o.e.cfg.HeartbeatInterval {
+		return
+	}
+	_ = o.node.ForgetLeader() // followers only, which this is
 }
 
 // awaitLeader closes the doors of a box that has known no leader for so long that the others may have gone on without it.

@@ -25,6 +25,8 @@ type network struct {
 	lines  map[[2]uint64][][]byte
 	// configure, if any, has the last word about a box's Config.
 	configure func(*Config)
+	asks      bool   // boxes ask the others before they begin
+	opened    uint64 // boxes that were, with asks
 	// snapshots counts those that were brought to a box; with hold set none is.
 	hold      bool
 	snapshots int
@@ -154,7 +156,16 @@ func (n *network) open(t *testing.T, id uint64, dir string) *box {
 	if n.configure != nil {
 		n.configure(&cfg)
 	}
-	return openTransport(t, n.s, seeded(id), cfg, port{n, id})
+	deps := Deps{Runtime: n.s, Random: seeded(id), Transport: port{n, id}}
+	if n.asks {
+		n.opened++
+		deps.Random = seeded(id + 100*n.opened) // each directory has a name of its own
+		deps.Ask = port{n, id}.ask
+		for _, voter := range n.voters {
+			cfg.Servers.Servers = append(cfg.Servers.Servers, serverLine(voter))
+		}
+	}
+	return openDeps(t, cfg, deps)
 }
 
 // leader waits for a box that leads and is reached.

@@ -1,0 +1,370 @@
+package ensemble
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"time"
+
+	"cairn/engine/ensemble/jute"
+	"cairn/engine/ensemble/quorum"
+	"cairn/engine/ensemble/znode"
+)
+
+func serverLine(id uint64) quorum.Server {
+	return quorum.Server{ID: int64(id), Host: fmt.Sprint("b", id), PeerPort: 2888, ElectionPort: 3888}
+}
+
+// ask is one box's Deps.Ask.
+func (p port) ask(to uint64, question []byte, done func([]byte, error)) {
+	n := p.net
+	n.s.Spawn("question", func() {}, func() {
+		b := n.boxes[to]
+		if b == nil || n.cut[p.from] || n.cut[to] {
+			done(nil, errors.New("not reached"))
+			return
+		}
+		b.Answer(p.from, question, func(answer []byte) {
+			n.s.Spawn("answer", func() {}, func() { done(answer, nil) })
+		})
+	})
+}
+
+// asking is a network of boxes that ask before they begin, and their directories.
+type asking struct {
+	*network
+	t    *testing.T
+	dirs map[uint64]string
+}
+
+func newAsking(t *testing.T, seed uint64, voters ...uint64) *asking {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, seed)
+	a := &asking{network: newNetwork(scheduler(seed), voters...), t: t, dirs: map[uint64]string{}}
+	a.asks = true
+	t.Cleanup(func() {
+		for _, b := range a.boxes {
+			b.close()
+		}
+	})
+	return a
+}
+
+func (a *asking) start(ids ...uint64) {
+	a.t.Helper()
+	for _, id := range ids {
+		if a.dirs[id] == "" {
+			a.dirs[id] = tempDir(a.t)
+		}
+		a.boxes[id] = a.open(a.t, id, a.dirs[id])
+	}
+}
+
+func (a *asking) stop(ids ...uint64) {
+	for _, id := range ids {
+		a.boxes[id].close()
+		delete(a.boxes, id)
+	}
+}
+
+// lose empties a box's directory.
+func (a *asking) lose(id uint64) { a.dirs[id] = tempDir(a.t) }
+
+func (a *asking) until(what string, f func() bool) {
+	a.t.Helper()
+	if a.s.RunUntil(60*time.Second, f) {
+		return
+	}
+	for id, b := range a.boxes {
+		a.t.Logf("box %d: %+v", id, b.Status())
+	}
+	a.t.Fatalf("it does not come to pass: %s", what)
+}
+
+func (a *asking) serving(ids ...uint64) {
+	a.t.Helper()
+	a.until(fmt.Sprint("boxes serve: ", ids), func() bool {
+		return !slices.ContainsFunc(ids, func(id uint64) bool { return !a.boxes[id].Serving() })
+	})
+}
+
+// put writes through some box that serves.
+func (a *asking) put(path string) { a.t.Helper(); a.putBytes(path, 1) }
+
+func (a *asking) putBytes(path string, size int) {
+	a.t.Helper()
+	done := false
+	a.until("a write goes through", func() bool {
+		for _, b := range a.boxes {
+			if !done && b.Serving() && b.Status().Role == "leader" {
+				b.Propose(Write{Entry: op(0, create(path, strings.Repeat("x", size), jute.Persistent))}, func(out znode.Outcome, err error) {
+					done = done || err == nil && (out.Err == jute.OK || out.Err == jute.NodeExists)
+				})
+			}
+		}
+		a.s.RunFor(20 * time.Millisecond)
+		return done
+	})
+}
+
+func (a *asking) has(id uint64, path string) {
+	a.t.Helper()
+	a.until(fmt.Sprintf("box %d shows %s", id, path), func() bool {
+		_, _, ok := a.boxes[id].get(path)
+		return ok
+	})
+}
+
+// reconfig changes the configuration.
+func (a *asking) reconfig(joining, leaving string) {
+	a.t.Helper()
+	var code jute.Code
+	var fault error
+	answered := false
+	a.leader(a.t).Reconfigure(jute.ReconfigRequest{Joining: joining, Leaving: leaving, CurConfigID: -1}, func(out znode.Outcome, err error) {
+		code, fault, answered = out.Err, err, true
+	})
+	a.until("the change is answered", func() bool { return answered })
+	if code != jute.OK || fault != nil {
+		a.t.Fatal(code, fault)
+	}
+}
+
+// voters waits until a box sees that these servers vote, and no others.
+func (a *asking) voting(id uint64, want ...uint64) {
+	a.t.Helper()
+	a.until(fmt.Sprint("voters are ", want), func() bool {
+		got := slices.Clone(a.boxes[id].Status().Voters)
+		slices.Sort(got)
+		return slices.Equal(got, want)
+	})
+}
+
+// Boxes that are all empty begin together; one that comes late, and was not there at the founding, is given a place.
+func TestTheFounding(t *testing.T) {
+	a := newAsking(t, 3, 1, 2, 3)
+	a.start(1)
+	a.s.RunFor(20 * time.Second)
+	if a.boxes[1].Serving() || a.boxes[1].Status().Term != 0 {
+		t.Fatalf("one of three began alone: %+v", a.boxes[1].Status())
+	}
+	a.start(2)
+	a.serving(1, 2)
+	a.put("/a")
+	if id := a.boxes[1].RaftID(); id != 1 {
+		t.Fatalf("a founder has raft id %x", id)
+	}
+	a.start(3)
+	a.serving(3)
+	a.voting(3, 1, 2, 3)
+	a.has(3, "/a")
+	if id := a.boxes[3].RaftID(); quorum.IncarnationOf(id) == 0 {
+		t.Fatalf("a box that was not there at the founding has raft id %x", id)
+	}
+	a.stop(1)
+	a.put("/b") // server 3 votes
+	a.has(3, "/b")
+}
+
+// Founders that answered each other are founders, whatever stops them before they have begun.
+func TestAFounderThatStopsBeforeItBegins(t *testing.T) {
+	for stop := range time.Duration(12) {
+		a := newAsking(t, 40+uint64(stop), 1, 2, 3)
+		a.start(1, 2, 3)
+		a.s.RunFor(stop * 25 * time.Millisecond)
+		a.stop(3)
+		a.s.RunFor(time.Second)
+		a.start(3)
+		a.serving(1, 2, 3)
+		a.put("/a")
+		a.has(3, "/a")
+		a.voting(3, 1, 2, 3)
+	}
+}
+
+// Whoever lost its disk never takes part under the id under which it had acknowledged what is gone. While a majority of
+// empty disks could begin anew, one server with data is enough to keep them from it.
+func TestEmptyDisksDoNotBeginBesideAnEnsemble(t *testing.T) {
+	a := newAsking(t, 5, 1, 2, 3)
+	a.start(1, 2, 3)
+	a.serving(1, 2, 3)
+	a.put("/a")
+	a.has(1, "/a")
+	a.s.RunFor(3 * time.Second) // the disks are known
+	a.stop(1, 2, 3)
+	a.lose(2)
+	a.lose(3)
+	a.start(1, 2, 3)
+	a.s.RunFor(30 * time.Second)
+	for id, b := range a.boxes {
+		if st := b.Status(); b.Serving() || st.Role == "leader" {
+			t.Fatalf("box %d serves from an ensemble that lost most of its disks: %+v", id, st)
+		}
+	}
+	got := make(chan Cluster, 1)
+	a.boxes[2].Cluster(func(c Cluster, err error) { got <- c })
+	a.s.RunFor(time.Second)
+	if c := <-got; c.Trouble == "" {
+		t.Fatalf("no trouble is seen: %+v", c)
+	}
+}
+
+// A wiped voter does not help to elect a leader that lacks what it had acknowledged.
+func TestAWipedVoterDoesNotVote(t *testing.T) {
+	a := newAsking(t, 6, 1, 2, 3)
+	a.start(1, 2, 3)
+	a.serving(1, 2, 3)
+	a.s.RunFor(3 * time.Second)
+	leader := a.leader(t).cfg.Box
+	behind := leader%3 + 1
+	third := behind%3 + 1
+	a.stop(behind)
+	a.put("/a") // on the leader and the third alone
+	a.stop(leader, third)
+	a.lose(third)
+	a.start(behind, third) // neither has it: they must not lead without the old leader
+	a.s.RunFor(30 * time.Second)
+	if a.boxes[behind].Serving() || a.boxes[third].Serving() {
+		t.Fatal("an acknowledged write was lost")
+	}
+	a.start(leader)
+	a.serving(leader, behind, third)
+	a.has(behind, "/a")
+	a.has(third, "/a")
+	a.voting(leader, 1, 2, 3)
+}
+
+// A number that another box has, which is alive, is not given to a second one.
+func TestTwoBoxesWithOneNumber(t *testing.T) {
+	a := newAsking(t, 7, 1, 2, 3)
+	a.start(1, 2, 3)
+	a.serving(1, 2, 3)
+	a.s.RunFor(3 * time.Second)
+	id := a.leader(t).cfg.Box%3 + 1
+	before := a.boxes[id].RaftID()
+	twin := a.open(t, id, tempDir(t)) // asks as the same server, which goes on
+	a.s.RunFor(20 * time.Second)
+	a.put("/a")
+	a.has(id, "/a")
+	if twin.Serving() || !a.boxes[id].Serving() || a.boxes[id].RaftID() != before {
+		t.Fatalf("the twin: %+v; the first: %+v", twin.Status(), a.boxes[id].Status())
+	}
+	twin.close()
+}
+
+// An observer that does not hear the leader any more sends its clients away, though it never votes.
+func TestAnObserverThatIsCutOff(t *testing.T) {
+	a := newAsking(t, 11, 1, 2, 3)
+	a.start(1, 2, 3)
+	a.serving(1, 2, 3)
+	a.voters = []uint64{1, 2, 3, 4}
+	a.start(4)
+	a.s.RunFor(2 * time.Second)
+	line := serverLine(4)
+	line.Observer = true
+	a.reconfig("server.4="+line.Text(), "")
+	a.serving(4)
+	a.cut[4] = true
+	a.until("it stops serving", func() bool { return !a.boxes[4].Serving() })
+	a.put("/meanwhile")
+	clear(a.cut)
+	a.serving(4)
+	a.has(4, "/meanwhile")
+	a.voting(4, 1, 2, 3)
+}
+
+// A directory that was copied back from an older state is noticed when the leader speaks, and its box joins anew.
+func TestADirectoryThatWasSetBack(t *testing.T) {
+	a := newAsking(t, 8, 1, 2, 3)
+	a.start(1, 2, 3)
+	a.serving(1, 2, 3)
+	a.put("/a")
+	a.s.RunFor(3 * time.Second)
+	id := a.leader(t).cfg.Box%3 + 1
+	a.stop(id)
+	old := tempDir(t)
+	if err := os.CopyFS(filepath.Join(old, "copy"), os.DirFS(a.dirs[id])); err != nil {
+		t.Fatal(err)
+	}
+	a.start(id)
+	a.serving(id)
+	for n := range 20 {
+		a.put(fmt.Sprint("/n", n))
+	}
+	a.has(id, "/n19")
+	before := a.boxes[id].RaftID()
+	a.stop(id)
+	a.dirs[id] = filepath.Join(old, "copy")
+	a.start(id)
+	a.until("it notices", func() bool { return a.boxes[id].Failed() != nil })
+	if err := a.boxes[id].Failed(); !errors.Is(err, ErrRejoin) || !errors.Is(err, ErrForgot) {
+		t.Fatal(err)
+	}
+	a.stop(id)
+	a.start(id)
+	a.serving(id)
+	a.voting(id, 1, 2, 3)
+	a.has(id, "/n19")
+	if after := a.boxes[id].RaftID(); after == before {
+		t.Fatalf("raft id %x again", after)
+	}
+	if _, err := os.Stat(filepath.Join(a.dirs[id], asideDir, "wal")); err != nil {
+		t.Fatalf("the old log was not kept: %v", err)
+	}
+}
+
+// A configuration grows from one voter to three and to five, each by one change, under writes, and shrinks again; the raft
+// ids of those who left are not used when they come back.
+func TestOneBecomesThreeBecomesFive(t *testing.T) {
+	a := newAsking(t, 9, 1)
+	a.limits = smallLimits()
+	a.limits.CatchUpEntries, a.limits.SnapshotEntries, a.limits.SnapshotLogBytes = 20, 200, 16<<10
+	a.start(1)
+	a.serving(1)
+	for n := range 300 { // who joins is brought a snapshot, and the one that there is does not name it
+		a.putBytes(fmt.Sprint("/n", n), 8000)
+	}
+	a.voters = []uint64{1, 2, 3, 4, 5}
+	a.start(2, 3, 4, 5)
+	a.s.RunFor(2 * time.Second)
+	if a.boxes[1].Status().Snapshot.Index == 0 {
+		t.Fatal("there is no snapshot: the test shows less")
+	}
+	a.put("/alone")
+	line := func(id uint64) string { return fmt.Sprintf("server.%d=%s", id, serverLine(id).Text()) }
+	a.reconfig(line(2)+","+line(3), "")
+	a.serving(2, 3)
+	a.voting(1, 1, 2, 3)
+	a.put("/three")
+	a.reconfig(line(4)+","+line(5), "")
+	a.serving(4, 5)
+	a.voting(1, 1, 2, 3, 4, 5)
+	a.put("/five")
+	a.stop(2, 3)
+	a.put("/two-away")
+	a.reconfig("", "2,3")
+	a.voting(1, 1, 4, 5)
+	old := map[uint64]bool{}
+	a.s.RunFor(leaveGrace + 5*time.Second)
+	for _, id := range []uint64{1, 4, 5} {
+		a.has(id, "/two-away")
+		old[a.boxes[id].RaftID()] = true
+	}
+	a.start(2) // it has its old log, and no place
+	a.until("it is told so", func() bool { return errors.Is(a.boxes[2].Failed(), ErrRemoved) })
+	a.stop(2)
+	a.start(2)
+	a.s.RunFor(2 * time.Second)
+	a.reconfig(line(2), "")
+	a.serving(2)
+	a.voting(2, 1, 2, 4, 5)
+	a.has(2, "/two-away")
+	if id := a.boxes[2].RaftID(); old[id] || quorum.IncarnationOf(id) < 3 {
+		t.Fatalf("raft id %x", id)
+	}
+}
