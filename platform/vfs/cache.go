@@ -115,11 +115,16 @@ func (c *Cache) Acquire(fsys FS, name string, mode Mode) (*Handle, error) {
 	c.useLocked(e)
 	c.mu.Unlock()
 	<-e.ready
-	if e.err != nil {
-		c.releaseEntry(e)
+	if e.err == nil {
+		return &Handle{c: c, entry: e}, nil
+	}
+	c.releaseEntry(e)
+	c.mu.Lock()
+	if mode != Create || c.closed {
+		c.mu.Unlock()
 		return nil, e.err
 	}
-	return &Handle{c: c, entry: e}, nil
+	return c.openLocked(key, mode) // the other one may not have asked for the file to be made
 }
 
 // roomLocked says whether one more file may come into use.

@@ -1,12 +1,15 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // watched counts what is open and mapped underneath a cache.
@@ -299,5 +302,59 @@ func BenchmarkCacheHit(b *testing.B) {
 			b.Fatal(err)
 		}
 		h.Release()
+	}
+}
+
+// slowOpen lets opens without Create wait.
+type slowOpen struct {
+	FS
+	begun, goOn chan struct{}
+}
+
+func (s *slowOpen) Open(name string, mode Mode) (File, error) {
+	if mode != Create {
+		close(s.begun)
+		<-s.goOn
+	}
+	return s.FS.Open(name, mode)
+}
+
+// Who asks for a file to be made does not get the failure of another one, who asked at the same time for a file that is not
+// there.
+func TestCacheCreatesWhatAnotherDidNotFind(t *testing.T) {
+	slow := &slowOpen{FS: NewMem(), begun: make(chan struct{}), goOn: make(chan struct{})}
+	c := NewCache(CacheConfig{FilesMax: 4, MappingsMax: 1})
+	failed, made := make(chan error), make(chan error)
+	go func() {
+		h, err := c.Acquire(slow, "/f", ReadWrite)
+		if err == nil {
+			h.Release()
+		}
+		failed <- err
+	}()
+	<-slow.begun
+	go func() {
+		h, err := c.Acquire(slow, "/f", Create)
+		if err == nil {
+			h.Release()
+		}
+		made <- err
+	}()
+	for deadline := time.Now().Add(10 * time.Second); c.hits.Load() == 0 && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
+	close(slow.goOn)
+	if err := <-failed; !errors.Is(err, ErrNotExist) {
+		t.Errorf("open what is not there: %v", err)
+	}
+	if err := <-made; err != nil {
+		t.Errorf("make it: %v", err)
+	}
+	c.Close()
+	if _, err := c.Acquire(slow, "/f", Create); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if c.open != 0 {
+		t.Errorf("%d files are open", c.open)
 	}
 }
