@@ -22,7 +22,7 @@ var (
 	ErrOutOfRange = errors.New("offset out of range")
 	// ErrClosed means that the log or its directory was closed or deleted.
 	ErrClosed = errors.New("log closed")
-	// ErrExist is returned by Create for a partition that is there.
+	// ErrExist is returned by Create for a partition that is there, and by Open for one that is open.
 	ErrExist = errors.New("partition directory exists")
 	// ErrNotExist is returned by Open for a partition that is not there.
 	ErrNotExist = errors.New("no such partition directory")

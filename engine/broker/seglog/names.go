@@ -80,7 +80,7 @@ func offsetName(offset int64) string { return fmt.Sprintf("%020d", offset) }
 
 // parseOffsetName splits <20 digits><suffix>; false for a name that is not of that form.
 func parseOffsetName(name string) (offset int64, suffix string, ok bool) {
-	if len(name) < 21 || name[20] != '.' {
+	if len(name) < 21 || name[20] != '.' || name[0] < '0' || name[0] > '9' { // a sign is no digit
 		return 0, "", false
 	}
 	offset, err := strconv.ParseInt(name[:20], 10, 64)

@@ -93,7 +93,7 @@ type Recovery struct {
 
 // Open opens and recovers a log. After a clean stop it reads the end of the newest segment alone; otherwise also what the
 // recovery point does not vouch for, and cuts it at the first batch that is not whole. Errors: ErrNotExist; ErrCorrupt, naming file
-// and position, for damage in what is vouched for; ErrFull if there is no room to repair an index. It may be called from
+// and position, for damage in what is vouched for; ErrFull if there is no room to repair an index; ErrExist if it is open. It may be called from
 // several goroutines for different logs.
 func (d *Dir) Open(tp TopicPartition, cfg Config) (*Log, error) {
 	return d.open(tp, cfg, false)
@@ -110,6 +110,12 @@ func (d *Dir) open(tp TopicPartition, cfg Config, acceptLoss bool) (*Log, error)
 	}
 	if err := errors.Join(tp.check(), cfg.Validate()); err != nil {
 		return nil, fmt.Errorf("open %v: %w", tp, err)
+	}
+	d.mu.Lock()
+	again := d.logs[tp] != nil
+	d.mu.Unlock()
+	if again { // its recovery would cut what the first one is writing
+		return nil, fmt.Errorf("open %v: it is open: %w", tp, ErrExist)
 	}
 	l := d.newLog(tp, ID{}, cfg)
 	o := opening{d: d, l: l, acceptLoss: acceptLoss}

@@ -297,11 +297,13 @@ func (d *Dir) Sweep(filesMax int) (more bool, err error) {
 			break
 		}
 		x := d.ready[0]
-		d.ready = d.ready[1:]
 		d.mu.Unlock()
 		if err := x.files.unlink(); err != nil {
 			return true, d.check("unlink "+x.files.logName, err)
 		}
+		d.mu.Lock()
+		d.ready = d.ready[1:]
+		d.mu.Unlock()
 		filesMax -= 3
 		d.room.Store(0) // look at the free space again
 	}

@@ -71,13 +71,21 @@ func (l *Log) snapshotName(offset int64) string {
 
 func (l *Log) removeSnapshot(offset int64) { _ = l.dir.fs.Remove(l.snapshotName(offset)) }
 
-// keepSnapshots takes over a list of snapshots and removes those beyond the end.
+func (l *Log) removeForGood(offset int64) {
+	l.removeSnapshot(offset)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirtyDir = true
+}
+
+// keepSnapshots takes over a list of snapshots and removes those beyond the end, durably with the next flush: after a crash they
+// would be taken for the state of the records that are there by then.
 func (l *Log) keepSnapshots(found []int64) {
 	slices.Sort(found)
 	kept := found[:0]
 	for _, offset := range found {
 		if offset > l.tail.next {
-			l.removeSnapshot(offset)
+			l.removeForGood(offset)
 			continue
 		}
 		kept = append(kept, offset)

@@ -201,7 +201,7 @@ func (l *Log) startAnew(offset int64) error {
 	l.flushedEnd.Store(offset)
 	l.mu.Unlock()
 	for _, s := range l.snapshots {
-		l.removeSnapshot(s)
+		l.removeForGood(s)
 	}
 	l.snapshots = nil
 	return nil

@@ -1,0 +1,112 @@
+package seglog
+
+import (
+	"errors"
+	"testing"
+
+	"cairn/platform/vfs"
+)
+
+// A producers' state beyond the end does not come back: not with a crash before its removal was durable, and not with
+// another one after the log has grown past it.
+func TestStateBeyondTheEndStaysAway(t *testing.T) {
+	mem := vfs.NewMem()
+	r := mustRig(t, mem)
+	l := r.create()
+	r.fill(l, 12, 100)
+	if err := l.SaveProducerState(10, []byte("of the old records")); err != nil {
+		t.Fatal(err)
+	}
+	r.mustFlush(l)
+	if err := l.Truncate(4); err != nil {
+		t.Fatal(err)
+	}
+	mem = mem.CrashStrict() // before the flush that makes the removal durable
+
+	r = mustRig(t, mem)
+	l = r.open()
+	if end := l.View().EndOffset(); end >= 10 {
+		t.Fatalf("the log ends at %d: the test shows nothing", end)
+	}
+	if offset, _, ok, _ := l.ProducerState(100); ok {
+		t.Fatalf("a state at offset %d, the log ends at %d", offset, l.View().EndOffset())
+	}
+	r.cfg.SegmentBytes = 1 << 20
+	if err := l.SetConfig(r.cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.fill(l, 12, 100)
+	r.mustFlush(l)
+
+	r = mustRig(t, mem.CrashStrict())
+	l = r.open()
+	if end := l.View().EndOffset(); end < 10 {
+		t.Fatalf("the log ends at %d: the test shows nothing", end)
+	}
+	if offset, blob, ok, _ := l.ProducerState(100); ok {
+		t.Errorf("a state at offset %d of records that are gone: %q", offset, blob)
+	}
+}
+
+// Names that only look like offsets are nobody's.
+func TestNamesThatAreNoOffsets(t *testing.T) {
+	for _, name := range []string{"+0000000000000000001.log", "-0000000000000000001.log", "0x000000000000000001.log", "0000000000000000000_.log"} {
+		if offset, _, ok := parseOffsetName(name); ok {
+			t.Errorf("%s is taken for offset %d", name, offset)
+		}
+	}
+	mem := vfs.NewMem()
+	r := mustRig(t, mem)
+	l := r.create()
+	r.fill(l, 3, 100)
+	r.stop(l)
+	overwrite(t, mem, "/data/orders-0/+0000000000000000001.log", 0, []byte("x"))
+	r = mustRig(t, mem)
+	if got := readAll(t, r.open().View()); len(got) != 3 {
+		t.Errorf("%d batches", len(got))
+	}
+}
+
+// A log that is open is not opened once more: its recovery would cut what the first one is writing.
+func TestAnOpenLogIsNotOpened(t *testing.T) {
+	mem := vfs.NewMem()
+	plan := vfs.NewPlan()
+	r := mustRig(t, vfs.WithErrors(mem, plan))
+	l := r.create()
+	r.fill(l, 3, 100)
+	r.mustFlush(l)
+	*plan = *vfs.NewPlan(vfs.Fault{Ops: vfs.OpAll, Name: "orders-0", Sticky: true})
+	if _, err := r.dir.Open(testTP, r.cfg); !errors.Is(err, ErrExist) || plan.Injected() != 0 {
+		t.Fatalf("%v after %d operations", err, plan.Injected())
+	}
+	plan.Disarm()
+	r.fill(l, 3, 100)
+	r.mustFlush(l)
+}
+
+// A file that could not be removed for lack of space (a copy-on-write file system needs some) is removed later.
+func TestASweepThatFoundNoSpaceGoesOn(t *testing.T) {
+	mem := vfs.NewMem()
+	plan := vfs.NewPlan()
+	r := mustRig(t, vfs.WithErrors(mem, plan))
+	l := r.create()
+	r.fill(l, 12, 200)
+	r.mustFlush(l)
+	second := l.View().segs[1].base
+	if removed, err := l.TrimTo(r.clk.Now(), second, l.FlushedEnd()); err != nil || removed.Segments != 1 {
+		t.Fatalf("%+v, %v", removed, err)
+	}
+	if err := r.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	*plan = *vfs.NewPlan(vfs.Fault{Ops: vfs.OpRemove, Name: suffixLog, Err: vfs.ErrNoSpace})
+	if err := r.sweep(); !errors.Is(err, ErrFull) || plan.Injected() != 1 {
+		t.Fatalf("%v, %d faults", err, plan.Injected())
+	}
+	if err := r.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mem.Stat(segment0 + suffixLog); !errors.Is(err, vfs.ErrNotExist) {
+		t.Errorf("the segment is still there: %v", err)
+	}
+}
