@@ -35,7 +35,7 @@ func (o *owner) answer(q ask) []byte {
 	}
 	a := o.stand(q)
 	a.Disk = o.member.Disk
-	if len(o.servers.Servers) > 0 {
+	if len(o.servers.Servers) > 0 && o.differs == nil {
 		a.Servers, a.Given, a.Changed = o.servers.Lines(), o.roster.Given, o.roster.Changed
 	}
 	b, err := json.Marshal(a)
@@ -48,6 +48,9 @@ func (o *owner) answer(q ask) []byte {
 func (o *owner) stand(q ask) answer {
 	if o.limbo() {
 		return o.meet(q)
+	}
+	if o.differs != nil {
+		return answer{Standing: standingWait} // the roster is in the tree that is wrong
 	}
 	if len(o.roster.Members) == 0 { // the founding is not in the tree yet
 		if q.Raft == 0 && o.member.Heard[q.Server] == q.Disk {

@@ -16,12 +16,15 @@ import (
 	"cairn/engine/ensemble/znode"
 )
 
-// A box whose tree differs asks the leader for a snapshot at every beat. The leader brings the newest one that is of use, and
+// A box whose tree differs asks the leader for a snapshot, again and again. The leader brings the newest one that is of use, and
 // makes one if there is none. The box applies what its own log holds behind it, puts the tree in the place of its own, sets
 // its own snapshots aside, and serves again. Raft is told of nothing: the log did not change.
 
 // errUnwanted: a tree came to a box that has not asked for it, or not since it has the right one.
 var errUnwanted = errors.New("not asked for")
+
+// askTreeBeats is after how many heartbeats a box asks again: the leader may have had no snapshot that was of use.
+const askTreeBeats = 4
 
 // askForTree asks the leader for a snapshot.
 func (o *owner) askForTree() {
@@ -29,7 +32,7 @@ func (o *owner) askForTree() {
 	if d == nil || d.incoming != nil || o.lead == raft.None || o.lead == o.id || o.now.Mono < d.nextAsk {
 		return
 	}
-	d.nextAsk = o.now.Mono + o.e.cfg.stateBeat()
+	d.nextAsk = o.now.Mono + askTreeBeats*o.e.cfg.HeartbeatInterval
 	o.e.deps.Transport.Send(o.leader(), words(frameAsk, d.index, d.right, d.least), false)
 }
 

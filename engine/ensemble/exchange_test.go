@@ -411,6 +411,44 @@ func TestATreeThatIsAheadWaits(t *testing.T) {
 	}
 }
 
+// A box whose tree is wrong says nothing about who belongs to the ensemble: that stands in the tree.
+func TestABoxThatDiffersDoesNotVouchForOthers(t *testing.T) {
+	a := newAsking(t, 3, 1, 2, 3)
+	r := &rot{path: "/victim", boxes: map[uint64]string{}}
+	a.configure = func(c *Config) {
+		box := c.Box
+		c.apply = func(t *znode.Tree, e *znode.Entry) znode.Outcome { return r.apply(box, t, e) }
+	}
+	a.start(1, 2, 3)
+	a.serving(1, 2, 3)
+	a.createOn(t, 1, "/load", "")
+	_, wrong, right := a.followers(t)
+	standing := func(b *box) (s string) {
+		b.Answer(9, []byte(`{"server":9,"disk":"x"}`), func(answer []byte) { s = string(answer) })
+		a.until("an answer", func() bool { return s != "" })
+		return s
+	}
+	r.boxes[wrong.cfg.Box] = "rotten"
+	a.createOn(t, right.cfg.Box, "/victim", "sound")
+	a.hold = true
+	a.writes(t, keeper.DigestEvery)
+	a.s.RunFor(2 * time.Second)
+	if !wrong.Status().Differs {
+		t.Fatal("nobody finds out")
+	}
+	if got := standing(right); !strings.Contains(got, string(standingStranger)) {
+		t.Errorf("the one that is right says %s", got)
+	}
+	if got := standing(wrong); !strings.Contains(got, string(standingWait)) || strings.Contains(got, "servers") {
+		t.Errorf("the one that is wrong says %s", got)
+	}
+	a.hold = false
+	a.same(t, "sound")
+	if got := standing(wrong); !strings.Contains(got, string(standingStranger)) {
+		t.Errorf("put right, it says %s", got)
+	}
+}
+
 // What another box sends of digests and trees is checked before it is believed.
 func TestFramesAboutTrees(t *testing.T) {
 	for _, b := range [][]byte{

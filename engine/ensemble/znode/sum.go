@@ -4,7 +4,8 @@ import "math/bits"
 
 // The digest of a tree is a sum of one 64-bit hash per node and per session, so that it does not depend on an order and
 // is kept up to date by subtracting what was and adding what is. It is meant to find boxes that differ through a bug or
-// a bad bit, not to withstand somebody who looks for collisions.
+// a bad bit, not to withstand somebody who looks for collisions. What enters it is a rule like any other: boxes of two builds
+// compare it, so that a build which computes it otherwise does so under a new rules version only.
 
 const (
 	sumPrime1 = 0x9e3779b97f4a7c15
