@@ -73,6 +73,9 @@ type Config struct {
 	ReapPerMinuteMax int
 	// ContainerNeverUsedMax is the age at which a container that never had a child goes; 0, the default, is never.
 	ContainerNeverUsedMax time.Duration
+	// ReadOnlyMode lets a box that has been without a leader for LeaderlessMax serve clients that asked for no more than
+	// reads (readonlymode.enabled).
+	ReadOnlyMode bool
 	// Flags are the switches that the leader stamps on what clients ask: extended types, quota enforcement, skipACL.
 	// FlagInternal is not one of them.
 	Flags znode.Flags

@@ -24,12 +24,15 @@ type Ensemble struct {
 	tree        *znode.Tree
 	watches     *Watches
 	attached    map[int64]*attachment
+	locals      int // attached sessions that are this box's own
+	nextLocalID uint64
 	subscribers []*subscription
 	// appliedIndex is that of the last entry in tree.
 	appliedIndex uint64
 
 	status    atomic.Pointer[Status]
 	serving   atomic.Bool
+	readOnly  atomic.Bool // changes under mu
 	failure   atomic.Pointer[error]
 	ended     atomic.Bool
 	receiving atomic.Bool // a snapshot of the leader's

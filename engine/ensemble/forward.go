@@ -316,7 +316,7 @@ func (o *owner) reportTouched() {
 	o.e.mu.RLock()
 	defer o.e.mu.RUnlock()
 	for id, a := range o.e.attached {
-		if a.touched.Swap(0) == 0 {
+		if a.local || a.touched.Swap(0) == 0 {
 			continue
 		}
 		b = binary.BigEndian.AppendUint64(b, uint64(id))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
@@ -91,7 +92,7 @@ func (o *owner) replaceTree(tree *znode.Tree) {
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
 	o.e.tree = tree
-	clear(o.e.attached)
+	maps.DeleteFunc(o.e.attached, func(_ int64, a *attachment) bool { return !a.local })
 	o.e.appliedIndex = o.applied
 	o.digests = keeper.Digests{}
 	for _, s := range o.e.subscribers {

@@ -30,6 +30,9 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 	e.metrics = newMeters(deps.Observer.Metrics)
 	e.watches = newWatches(cfg.Limits.WatchesMax, cfg.Limits.WatchesPerConnectionMax)
 	e.tree = znode.New()
+	if err := e.drawLocals(); err != nil {
+		return nil, err
+	}
 	var m member
 	if deps.Ask != nil {
 		var err error

@@ -144,6 +144,8 @@ type owner struct {
 	poll    keeper.Poll
 	differs *difference
 
+	nextLocal time.Duration // when local sessions are looked at again
+
 	keep     *keeper.Keeper
 	nextKeep time.Duration // when the keeper is to be asked again
 
@@ -525,7 +527,10 @@ func (o *owner) awaitLeader() {
 		if o.e.serving.Load() {
 			o.e.deps.Observer.Log.Error("clients are sent away", "reason", o.trouble())
 		}
-		o.stopServing(ErrNoQuorum)
+		if !o.e.readOnly.Load() {
+			o.stopServing(ErrNoQuorum)
+			o.beReadOnly()
+		}
 		o.unpark()
 	}
 }
@@ -559,6 +564,7 @@ func (o *owner) serve() {
 	if o.e.serving.Load() || !o.reads.fresh || !o.e.tree.HasSecret() || o.differs != nil {
 		return
 	}
+	o.leaveReadOnly()
 	o.e.serving.Store(true)
 	o.e.deps.Observer.Log.Info("ensemble serves", "applied", o.applied, "zxid", o.e.tree.Zxid(), "leader", o.ready)
 	o.registerWaiting()
@@ -567,7 +573,8 @@ func (o *owner) serve() {
 // stopServing closes the doors and every connection, so that clients look for another box.
 func (o *owner) stopServing(reason error) {
 	o.reads.fresh = false
-	if o.e.serving.Swap(false) {
+	readOnly := o.endReadOnly()
+	if o.e.serving.Swap(false) || readOnly {
 		o.killAll(reason)
 	}
 }
@@ -587,6 +594,7 @@ func (o *owner) fail(cause error) {
 func (o *owner) end(reason error) {
 	o.over = true
 	o.e.serving.Store(false)
+	o.endReadOnly()
 	o.ready, o.role, o.lead = false, raft.StateFollower, raft.None
 	o.keep.Follow()
 	o.answerSettled(true)

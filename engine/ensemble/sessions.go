@@ -14,6 +14,7 @@ type attachment struct {
 	out       Outbox // nil after a Detach
 	timeoutMs int32
 	touched   atomic.Int64 // monotonic nanoseconds; 0 when nothing was heard since the last sweep
+	local     bool         // a session of this box's own, whose time is kept here
 }
 
 // attach gives a session to a connection, and kills the one that held it. The write lock is held.

@@ -25,6 +25,8 @@ type Status struct {
 	// Learners are ZooKeeper's observers.
 	Learners []uint64
 	Serving  bool
+	// ReadOnly: it serves clients that asked for no more than reads.
+	ReadOnly bool
 	// Differs: this box's tree was found not to be that of the others; it serves again when it has been brought the leader's.
 	Differs bool
 	Failed  error
@@ -59,13 +61,13 @@ func (o *owner) publish() {
 	old := o.e.status.Load()
 	if old != nil && !o.over && old.Applied == o.applied && old.InFlight == len(o.pending) && old.Leader == o.leader() &&
 		old.Differs == (o.differs != nil) &&
-		old.Role == roleName(o.role) && old.Serving == o.e.serving.Load() && old.Snapshot.Index == o.snap.last.Index &&
+		old.Role == roleName(o.role) && old.Serving == o.e.serving.Load() && old.ReadOnly == o.e.readOnly.Load() && old.Snapshot.Index == o.snap.last.Index &&
 		(old.Snapshot.Err == nil) == (o.snap.last.Err == nil) {
 		return
 	}
 	s := &Status{
 		Box: o.e.cfg.Box, Role: roleName(o.role), Leader: o.leader(), Term: o.term, Applied: o.applied, Zxid: t.Zxid(),
-		Rules: t.Rules(), Voters: serversOf(o.conf.Voters), Learners: serversOf(o.conf.Learners), Serving: o.e.serving.Load(), Differs: o.differs != nil, Failed: o.e.Failed(),
+		Rules: t.Rules(), Voters: serversOf(o.conf.Voters), Learners: serversOf(o.conf.Learners), Serving: o.e.serving.Load(), ReadOnly: o.e.readOnly.Load(), Differs: o.differs != nil, Failed: o.e.Failed(),
 		Nodes: t.NodeCount(), Ephemerals: t.EphemeralsCount(), Containers: t.ContainersCount(), TTLs: t.TTLCount(),
 		Sessions: t.SessionCount(), DataSize: t.DataSize(), TreeBytes: t.Bytes(), TreeBytesMax: o.e.cfg.Limits.TreeBytesMax,
 		InFlight: len(o.pending), Snapshot: o.snap.last, LogBytesSinceSnapshot: o.snap.logBytes,

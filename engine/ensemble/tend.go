@@ -27,6 +27,7 @@ func newKeeper(c Config) (*keeper.Keeper, error) {
 func (o *owner) tend() {
 	o.reads.ask(o)
 	o.unpark()
+	o.tendLocals()
 	o.reportTouched()
 	o.reportState()
 	o.judge()
@@ -52,6 +53,9 @@ func (o *owner) tend() {
 func (o *owner) keepOrder() {
 	o.e.mu.RLock()
 	for id, a := range o.e.attached {
+		if a.local {
+			continue
+		}
 		if at := a.touched.Swap(0); at != 0 {
 			o.keep.Touch(clock.Now{Mono: time.Duration(at), Wall: o.now.Wall}, id)
 		}

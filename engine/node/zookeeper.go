@@ -15,7 +15,7 @@ import (
 
 // ensembleFrom takes what a zoo.cfg says of sessions, flags and housekeeping.
 func ensembleFrom(c *ensemble.Config, f *zoocfg.Config) {
-	c.TickTime = f.TickTime
+	c.TickTime, c.ReadOnlyMode = f.TickTime, f.ReadOnlyMode
 	c.SessionTimeoutMin, c.SessionTimeoutMax = f.MinSessionTimeout, f.MaxSessionTimeout
 	c.ReapInterval = f.ContainerCheckInterval
 	c.ReapPerMinuteMax = f.ContainerPerMinuteMax

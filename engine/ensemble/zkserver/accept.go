@@ -35,6 +35,11 @@ func (c *conn) accept() (last bool, err error) {
 		c.park(&slot{request: *q, state: slotAnswered, outcome: failure(jute.SessionClosedRequireSASLAuth), noZxid: true, last: true})
 		return true, nil
 	}
+	if c.readOnly {
+		if taken, last, err := c.acceptReadOnly(h.Op); taken {
+			return last, err
+		}
+	}
 	switch h.Op {
 	case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL, jute.OpDelete, jute.OpSetData, jute.OpSetACL:
 		return false, c.acceptWrite(r, znode.KindOp)
@@ -155,7 +160,7 @@ func (c *conn) park(s *slot) {
 // read answers a read at once when nothing before it is unanswered, and parks it otherwise. Where reads are to be
 // linearizable it waits for a read index too.
 func (c *conn) read() error {
-	if c.s.cfg.LinearizableReads && c.request.failed == jute.OK && looks(c.request.op) {
+	if c.s.cfg.LinearizableReads && !c.readOnly && c.request.failed == jute.OK && looks(c.request.op) {
 		s := &slot{request: c.request, state: slotAsked, fresh: true, held: int64(c.request.size)}
 		c.sendDirect()
 		c.park(s)
@@ -166,7 +171,7 @@ func (c *conn) read() error {
 	direct := c.queue.len() == 0
 	c.mu.Unlock()
 	if direct { // only the reader adds to the pipeline: it stays empty
-		return c.s.deps.Ensemble.View(c.runDirect)
+		return c.view(c.runDirect)
 	}
 	c.park(&slot{request: c.request, state: slotParked})
 	return nil

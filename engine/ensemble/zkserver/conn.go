@@ -42,6 +42,8 @@ type conn struct {
 	timeout atomic.Int64 // the session's, as a time.Duration
 	// oldForm says that the client did not send readOnly and is not sent it.
 	oldForm bool
+	// readOnly says that the server was read-only when the session began: the connection ends when it is so no more.
+	readOnly bool
 
 	// turn is held by whoever answers reads: one at a time, so that their order is the requests'. It is taken inside
 	// Ensemble.View or in a write's After, never before the ensemble's lock; mu and the watches' lock come after it.

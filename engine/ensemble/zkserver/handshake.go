@@ -76,13 +76,44 @@ func (c *conn) connect(q *jute.ConnectRequest) (bool, error) {
 	c.s.stats.connectRequests.Inc()
 	c.oldForm = !q.HasReadOnly
 	var zxid int64
-	if err := c.s.deps.Ensemble.View(func(t *znode.Tree, _ *ensemble.Watches) { zxid = t.Zxid() }); err != nil {
+	look := func(t *znode.Tree, _ *ensemble.Watches) { zxid = t.Zxid() }
+	err := c.s.deps.Ensemble.View(look)
+	if errors.Is(err, ensemble.ErrNoQuorum) && c.s.deps.Ensemble.ReadOnly() {
+		if !q.ReadOnly {
+			return false, errWantsWrites
+		}
+		c.readOnly = true
+		err = c.view(look)
+	}
+	if err != nil {
 		return false, err
 	}
 	if q.LastZxidSeen > zxid {
 		return false, fmt.Errorf("refusing session %s: the client has seen zxid 0x%x, our last zxid is 0x%x, client must try another server",
 			sessionName(q.SessionID), uint64(q.LastZxidSeen), uint64(zxid))
 	}
+	if c.readOnly {
+		err = c.s.deps.Ensemble.ConnectReadOnly(q.SessionID, q.Passwd, q.TimeoutMs, c, c.welcome)
+	} else {
+		err = c.open(q)
+	}
+	if err == nil {
+		return true, nil
+	}
+	if errors.Is(err, ensemble.ErrSessionExpired) {
+		if sendErr := c.rejectSession(); sendErr != nil {
+			return false, sendErr
+		}
+		return false, fmt.Errorf("invalid session %s, probably expired: %w", sessionName(q.SessionID), err)
+	}
+	return false, err
+}
+
+// errWantsWrites ends a connection that a read-only server has nothing for.
+var errWantsWrites = errors.New("refusing session request for not-read-only client: this server has no quorum")
+
+// open asks the ensemble for a session and waits for its word.
+func (c *conn) open(q *jute.ConnectRequest) error {
 	// The grant comes on the ensemble's goroutine, and with it the first events may come too: the response is queued there.
 	granted := make(chan error, 1)
 	done := func(g ensemble.Grant, err error) {
@@ -97,17 +128,7 @@ func (c *conn) connect(q *jute.ConnectRequest) (bool, error) {
 		c.s.stats.revalidated.Inc()
 		c.s.deps.Ensemble.Reattach(q.SessionID, q.Passwd, q.TimeoutMs, c, done)
 	}
-	err := <-granted
-	if err == nil {
-		return true, nil
-	}
-	if errors.Is(err, ensemble.ErrSessionExpired) {
-		if sendErr := c.rejectSession(); sendErr != nil {
-			return false, sendErr
-		}
-		return false, fmt.Errorf("invalid session %s, probably expired: %w", sessionName(q.SessionID), err)
-	}
-	return false, err
+	return <-granted
 }
 
 // welcome queues the ConnectResponse of a granted session. It runs under the ensemble's lock, mostly.
@@ -117,7 +138,7 @@ func (c *conn) welcome(g ensemble.Grant) {
 	c.timeout.Store(int64(timeout))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := jute.ConnectResponse{TimeoutMs: g.TimeoutMs, SessionID: g.Session, Passwd: g.Password[:], HasReadOnly: !c.oldForm}
+	p := jute.ConnectResponse{TimeoutMs: g.TimeoutMs, SessionID: g.Session, Passwd: g.Password[:], HasReadOnly: !c.oldForm, ReadOnly: c.readOnly}
 	before := len(c.out)
 	var start int
 	c.out, start = jute.AppendFrame(c.out)
@@ -133,7 +154,7 @@ func (c *conn) welcome(g ensemble.Grant) {
 
 // rejectSession tells a client that its session is gone: zeros, then the connection is closed.
 func (c *conn) rejectSession() error {
-	p := jute.ConnectResponse{Passwd: make([]byte, 16), HasReadOnly: !c.oldForm}
+	p := jute.ConnectResponse{Passwd: make([]byte, 16), HasReadOnly: !c.oldForm, ReadOnly: c.readOnly}
 	b, start := jute.AppendFrame(nil)
 	b = p.Append(b)
 	jute.EndFrame(b, start)

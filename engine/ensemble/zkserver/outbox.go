@@ -148,7 +148,7 @@ func (c *conn) writeLoop() {
 			return
 		case c.queue.ready():
 			c.mu.Unlock()
-			err := c.s.deps.Ensemble.View(c.runQueue)
+			err := c.view(c.runQueue)
 			c.mu.Lock()
 			if err != nil {
 				c.dieLocked(err)

@@ -88,7 +88,7 @@ func (s *Server) Stats() zkadmin.Stats {
 	status := e.Status()
 	st := &s.stats
 	out := zkadmin.Stats{
-		Serving: status.Serving, Mode: mode(&status),
+		Serving: status.Serving || status.ReadOnly, ReadOnly: status.ReadOnly, Mode: mode(&status),
 		Received: st.received.Load(), Sent: st.sent.Load(), Outstanding: max(s.outstanding.Load(), 0),
 		Zxid: status.Zxid, Nodes: status.Nodes, Ephemerals: status.Ephemerals, DataBytes: status.DataSize,
 		Sessions: status.Sessions, ProposalSizes: zkadmin.Sizes{Last: status.ProposalLast, Min: status.ProposalMin, Max: status.ProposalMax},
@@ -106,7 +106,7 @@ func (s *Server) Stats() zkadmin.Stats {
 	}
 	// What the status was published with may be older than an answer that the asker has seen; the tree is not. Both are
 	// left as they are while the box does not serve.
-	_ = e.View(func(t *znode.Tree, _ *ensemble.Watches) {
+	_ = s.view(func(t *znode.Tree, _ *ensemble.Watches) {
 		out.Zxid, out.Nodes, out.Ephemerals = t.Zxid(), t.NodeCount(), t.EphemeralsCount()
 		out.DataBytes, out.Sessions = t.DataSize(), t.SessionCount()
 	})
@@ -127,13 +127,15 @@ func (s *Server) Stats() zkadmin.Stats {
 }
 
 func (s *Server) countWatches() (n int) {
-	_ = s.deps.Ensemble.View(func(_ *znode.Tree, w *ensemble.Watches) { n = w.Counts().Watches }) // not serving: none to show
+	_ = s.view(func(_ *znode.Tree, w *ensemble.Watches) { n = w.Counts().Watches }) // not serving: none to show
 	return n
 }
 
 // mode is ZooKeeper's name for the role of this box.
 func mode(s *ensemble.Status) string {
 	switch {
+	case s.ReadOnly:
+		return "read-only"
 	case len(s.Voters)+len(s.Learners) <= 1:
 		return "standalone"
 	case s.Role == "leader":
@@ -220,7 +222,7 @@ func (s *Server) Sessions() []zkadmin.Session {
 	}
 	now := s.deps.Clock.Now().Wall
 	var all []zkadmin.Session
-	_ = s.deps.Ensemble.View(func(t *znode.Tree, _ *ensemble.Watches) { // not serving: no sessions to show
+	_ = s.view(func(t *znode.Tree, _ *ensemble.Watches) { // not serving: no sessions to show
 		for _, info := range t.Sessions() {
 			at, known := expires[info.ID]
 			if !known {
@@ -235,7 +237,7 @@ func (s *Server) Sessions() []zkadmin.Session {
 // Watches is zkadmin.Source's.
 func (s *Server) Watches() []zkadmin.Watch {
 	var all []zkadmin.Watch
-	_ = s.deps.Ensemble.View(func(_ *znode.Tree, w *ensemble.Watches) { // not serving: no watches to show
+	_ = s.view(func(_ *znode.Tree, w *ensemble.Watches) { // not serving: no watches to show
 		w.Each(func(out ensemble.Outbox, path string) bool {
 			if c, ok := out.(*conn); ok {
 				all = append(all, zkadmin.Watch{SessionID: c.session.Load(), Path: path})

@@ -77,6 +77,7 @@ cairn_binary() {
 
 cache_dir() {
 	cache=${CAIRN_CACHE:-$work/cache}
+	unset CAIRN_CACHE # cairn takes every CAIRN_ variable for a setting
 	mkdir -p "$cache"
 	cache=$(cd "$cache" && pwd)
 }

@@ -76,7 +76,7 @@ type Config struct {
 	Emulate353TTL bool
 	// EnforceQuota makes hard limits refuse.
 	EnforceQuota bool
-	// ReadOnlyMode is readonlymode.enabled.
+	// ReadOnlyMode is readonlymode.enabled: without a majority, clients that asked for no more than reads are served.
 	ReadOnlyMode bool
 	// LinearizableReads is cairn.linearizableReads, a key of our own: every read waits for a round among the servers.
 	LinearizableReads bool

@@ -109,7 +109,7 @@ var usedProperties = []string{
 	"admin.commandURL", "admin.enableServer", "admin.idleTimeout", "admin.serverAddress", "admin.serverPort",
 	"datadir.autocreate", "emulate353TTLNodes", "enforce.auth.enabled", "enforce.auth.schemes", "enforceQuota",
 	"ensembleAuthName", "extendedTypesEnabled", "globalOutstandingLimit", "largeRequestMaxBytes", "largeRequestThreshold",
-	"maxCnxns", "multiAddress.enabled", "nio.sessionlessCnxnTimeout", "skipACL", "snapCount",
+	"maxCnxns", "multiAddress.enabled", "nio.sessionlessCnxnTimeout", "readonlymode.enabled", "skipACL", "snapCount",
 }
 
 // idleProperties are properties of ZooKeeper whose absence of effect may surprise.
@@ -146,7 +146,11 @@ func (l *loader) fromProperties() {
 		return time.Duration(max(p.Int(key, fallback), 0)) * time.Millisecond
 	}
 	c.LinearizableReads = c.LinearizableReads || p.Bool("cairn.linearizableReads", false)
-	c.ReadOnlyMode = p.Bool("readonlymode.enabled", false)
+	// ZooKeeper takes this one as -D alone; a line of the file says it as plainly.
+	c.ReadOnlyMode = p.Bool("readonlymode.enabled", false) || p.Bool(prop("readonlymode.enabled"), false)
+	if c.ReadOnlyMode && c.Standalone() {
+		l.warn("readonlymode.enabled has no effect here: a server that stands alone never lacks the others")
+	}
 	c.FourLetterWords = fourLetterWords(p.String(prop("4lw.commands.whitelist"), ""), c.ReadOnlyMode)
 	c.SuperDigest = p.String(prop("DigestAuthenticationProvider.superDigest"), "")
 	c.DigestAlgorithm = p.String(prop("DigestAuthenticationProvider.digestAlg"), "SHA1")
