@@ -90,7 +90,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered, m member) (*own
 		return nil, err
 	}
 	o := &owner{
-		e: e, keep: keep, log: log, member: m, applied: r.Snapshot.Index, term: r.HardState.Term,
+		e: e, keep: keep, log: log, member: m, applied: r.Snapshot.Index, term: r.HardState.Term, vote: r.HardState.Vote,
 		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[origin]*proposal),
 		heardAt: make(map[uint64]time.Duration),
 	}

@@ -97,7 +97,8 @@ type owner struct {
 	role    raft.StateType
 	lead    uint64
 	term    uint64
-	ready   bool // leads, and has applied the first entry of its own term
+	vote    uint64 // of the last hard state that was appended
+	ready   bool   // leads, and has applied the first entry of its own term
 	applied uint64
 	conf    raftlog.ConfState
 	id      uint64 // raft's, of this box
@@ -439,9 +440,11 @@ func (o *owner) append(m *pb.Message) {
 		batch.Entries[i] = raftlog.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Type: uint8(e.GetType()), Data: e.GetData()}
 		o.snap.logBytes += int64(len(e.GetData()))
 	}
+	promised := len(m.GetEntries()) > 0
 	if m.Term != nil {
 		batch.HardState = &raftlog.HardState{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
-		o.term = m.GetTerm()
+		promised = promised || m.GetTerm() != o.term || m.GetVote() != o.vote
+		o.term, o.vote = m.GetTerm(), m.GetVote()
 	}
 	if err := o.log.Append(batch); err != nil {
 		o.fail(err)
@@ -451,9 +454,20 @@ func (o *owner) append(m *pb.Message) {
 		o.fail(err)
 		return
 	}
-	if len(m.GetResponses()) > 0 || len(m.GetEntries()) > 0 {
-		o.unsynced = true
-		o.unflushed = append(o.unflushed, m.GetResponses()...)
+	o.unsynced = o.unsynced || promised
+	o.owe(m.GetResponses())
+}
+
+// owe sends responses once all that was appended before them is durable. How far the log is committed need not be: the
+// leader tells it again. It is written with the next flush, and costs none of its own.
+func (o *owner) owe(responses []*pb.Message) {
+	switch {
+	case o.unsynced:
+		o.unflushed = append(o.unflushed, responses...)
+	case o.flushing: // what they vouch for is in the flush under way at the latest
+		o.inFlight = append(o.inFlight, responses...)
+	default:
+		o.respond(responses)
 	}
 }
 
@@ -475,8 +489,10 @@ func (o *owner) flushed(err error) {
 		o.fail(err)
 		return
 	}
-	o.respond(o.inFlight)
-	clear(o.inFlight)
+	responses := o.inFlight
+	o.respond(responses)
+	clear(responses)
+	o.inFlight = responses[:0]
 }
 
 // changeRole follows raft's role. Writes in flight when leadership ends may still be committed by others: their callers

@@ -64,14 +64,16 @@ func (r *reads) confirmed(context []byte, index uint64) {
 	}
 }
 
-// answer completes the request under way once its index is applied.
+// answer completes the request under way once its index is applied, and the doors are open: whoever waited may be waiting
+// for that, and a new tree has no secret yet.
 func (r *reads) answer(o *owner) {
-	if r.context == 0 || !r.known || o.applied < r.index {
+	if r.context == 0 || !r.known || o.applied < r.index || !o.e.tree.HasSecret() {
 		return
 	}
 	asked := r.asked
 	r.asked, r.context = nil, 0
 	r.fresh, o.again = true, true
+	o.serve()
 	for _, done := range asked {
 		done(r.index, nil)
 	}
