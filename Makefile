@@ -50,8 +50,9 @@ conformance: build ## Real clients: kcat, franz-go, go-zookeeper, kazoo, Kafka's
 	packaging/conformance/run
 
 .PHONY: bench
-bench: build ## Figures beside a floor program, interleaved; prints ratios
+bench: build ## Figures beside a floor program and beside Apache ZooKeeper (needs Java), interleaved; prints ratios
 	packaging/bench/run
+	packaging/bench/run-peer
 
 .PHONY: generate
 generate: ## Everything that is generated from something else

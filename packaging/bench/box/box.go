@@ -7,10 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"syscall"
 	"time"
+
+	"cairn/packaging/bench/process"
 )
 
 // pollPause is the time between two looks at a box that is starting. It bounds how precisely a start is measured.
@@ -31,11 +30,9 @@ type Box struct {
 	ZooKeeper string
 	HTTP      string
 
-	cfg    Config
-	client *http.Client
-	cmd    *exec.Cmd
-	ended  chan struct{} // closed when cmd has ended
-	exit   error         // how cmd ended; valid once ended is closed
+	cfg     Config
+	client  *http.Client
+	process process.Process
 }
 
 // New picks three free loopback ports and starts nothing.
@@ -63,31 +60,10 @@ func FreeAddress() (string, error) {
 
 // Spawn starts the process and does not wait for it to serve.
 func (b *Box) Spawn() error {
-	if b.Running() {
-		return errors.New("the box runs already")
-	}
-	out, err := os.OpenFile(b.cfg.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("open the box's log: %w", err)
-	}
-	defer out.Close()
 	args := append([]string{}, b.cfg.Prefix...)
 	args = append(args, b.cfg.Binary, "start", "--data", b.cfg.Data,
 		"--kafka-listen", b.Kafka, "--zookeeper-listen", b.ZooKeeper, "--http-listen", b.HTTP)
-	args = append(args, b.cfg.Flags...)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", args[0], err)
-	}
-	ended := make(chan struct{})
-	b.cmd, b.ended = cmd, ended
-	go func() {
-		b.exit = cmd.Wait()
-		close(ended)
-	}()
-	return nil
+	return b.process.Start(b.cfg.Log, nil, append(args, b.cfg.Flags...)...)
 }
 
 // Start spawns the process and waits until it is ready.
@@ -107,8 +83,8 @@ func (b *Box) Ready(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the box is not ready: %w (see %s)", ctx.Err(), b.cfg.Log)
-		case <-b.ended:
-			return fmt.Errorf("the box ended while starting: %v (see %s)", b.exit, b.cfg.Log)
+		case <-b.process.Ended():
+			return fmt.Errorf("the box ended while starting: %v (see %s)", b.process.Exit(), b.cfg.Log)
 		case <-time.After(pollPause):
 		}
 	}
@@ -138,28 +114,13 @@ func (b *Box) Get(path string) ([]byte, error) {
 }
 
 // PID is the process that Spawn has started: cairn's, or the Prefix's.
-func (b *Box) PID() int { return b.cmd.Process.Pid }
+func (b *Box) PID() int { return b.process.PID() }
 
 // Running says whether the process is there.
-func (b *Box) Running() bool {
-	if b.cmd == nil {
-		return false
-	}
-	select {
-	case <-b.ended:
-		return false
-	default:
-		return true
-	}
-}
+func (b *Box) Running() bool { return b.process.Running() }
 
 // Kill ends the process as a power cut would end it, save for what the kernel has cached, and waits for its end.
-func (b *Box) Kill() {
-	if b.Running() {
-		_ = b.cmd.Process.Kill()
-		<-b.ended
-	}
-}
+func (b *Box) Kill() { b.process.Kill() }
 
 // Stop asks the process to end (SIGTERM) and waits. A process that does not end in time is killed and reported.
 func (b *Box) Stop(patience time.Duration) error {
@@ -171,18 +132,8 @@ func (b *Box) Stop(patience time.Duration) error {
 
 // StopProcess is Stop for a box under a Prefix, whose own id is pid.
 func (b *Box) StopProcess(pid int, patience time.Duration) error {
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("ask the box to stop: %w", err)
+	if err := b.process.Stop(pid, patience); err != nil {
+		return fmt.Errorf("stop the box: %w", err)
 	}
-	select {
-	case <-b.ended:
-		if b.exit != nil {
-			return fmt.Errorf("the box stopped with: %w", b.exit)
-		}
-		return nil
-	case <-time.After(patience):
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-		b.Kill()
-		return fmt.Errorf("the box did not stop within %v", patience)
-	}
+	return nil
 }

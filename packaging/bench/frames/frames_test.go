@@ -2,6 +2,7 @@ package frames
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/crc32"
 	"testing"
 
@@ -88,5 +89,36 @@ func TestZooKeeperFrames(t *testing.T) {
 	}
 	if got := XID(GetData("/a").Append(nil, 7)); got != 7 {
 		t.Fatalf("xid %d", got)
+	}
+}
+
+func TestNumberedRequests(t *testing.T) {
+	r := Create(Numbered("/a/n"), []byte("data"))
+	frame := r.AppendNumbered(nil, 7, 1234)
+	if got := int(frame[2])<<8 | int(frame[3]); got != len(frame)-4 || XID(frame) != 7 {
+		t.Fatalf("a frame of %d bytes says %d, xid %d", len(frame), got, XID(frame))
+	}
+	want := binary.BigEndian.AppendUint32(nil, 1)
+	want = append(append(want, 0, 0, 0, 12), "/a/n00001234"...)
+	want = append(append(want, 0, 0, 0, 4), "data"...)
+	want = append(want, 0, 0, 0, 1, 0, 0, 0, 31, 0, 0, 0, 5)
+	want = append(append(want, "world"...), 0, 0, 0, 6)
+	want = append(append(want, "anyone"...), 0, 0, 0, 0)
+	if !bytes.Equal(frame[8:], want) {
+		t.Fatalf("the request is\n%q, want\n%q", frame[8:], want)
+	}
+	if again := r.AppendNumbered(nil, 8, 99999999); !bytes.Contains(again, []byte("/a/n99999999")) {
+		t.Fatalf("the second request is %q", again)
+	}
+}
+
+func TestReplyError(t *testing.T) {
+	reply := make([]byte, 20)
+	if err := ReplyError(reply); err != nil || IsEvent(reply) {
+		t.Fatalf("a good reply: %v", err)
+	}
+	SetCorrelation(reply, xidEvent)
+	if reply[19] = 1; ReplyError(reply) == nil || ReplyError(reply[:19]) == nil || !IsEvent(reply) {
+		t.Fatal("an error, a short reply or an event passed")
 	}
 }

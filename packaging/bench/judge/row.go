@@ -44,7 +44,7 @@ func (r row) verdict() string {
 	if r.atLeast && median >= r.target || !r.atLeast && median <= r.target {
 		return "met"
 	}
-	return fmt.Sprintf("**MISSED** (%s, target %s)", number(median), r.goal())
+	return fmt.Sprintf("**MISSED** (%s, target %s)", measure.Number(median), r.goal())
 }
 
 func (r row) goal() string {
@@ -56,9 +56,9 @@ func (r row) goal() string {
 		sign = "≥"
 	}
 	if r.judge == "ratio" {
-		return fmt.Sprintf("ratio %s %s", sign, number(r.target))
+		return fmt.Sprintf("ratio %s %s", sign, measure.Number(r.target))
 	}
-	return fmt.Sprintf("%s %s %s", sign, number(r.target), r.judge)
+	return fmt.Sprintf("%s %s %s", sign, measure.Number(r.target), r.judge)
 }
 
 // printTable writes the facts as a list, the rows as a table, and the notes below it.
@@ -76,41 +76,16 @@ func printTable(out io.Writer, facts []string, rows []row) {
 		}
 		ratio := "-"
 		if len(r.floor) > 0 {
-			ratio = spread(r.cairn.Ratios(r.floor))
+			ratio = r.cairn.Ratios(r.floor).String()
 		}
 		fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s | %s | %s |\n",
-			r.name, spread(r.cairn), spread(r.floor), r.unit, ratio, r.goal(), r.verdict(), r.durable)
+			r.name, r.cairn.String(), r.floor.String(), r.unit, ratio, r.goal(), r.verdict(), r.durable)
 	}
 	fmt.Fprintln(out)
 	for _, r := range rows {
 		if r.note != "" {
 			fmt.Fprintf(out, "- %s: %s\n", r.name, r.note)
 		}
-	}
-}
-
-// spread is "median (min–max)".
-func spread(f measure.Figures) string {
-	switch len(f) {
-	case 0:
-		return "-"
-	case 1:
-		return number(f[0])
-	}
-	return fmt.Sprintf("%s (%s–%s)", number(f.Median()), number(f.Min()), number(f.Max()))
-}
-
-// number prints three digits that matter, and whole numbers whole.
-func number(v float64) string {
-	switch {
-	case v >= 1000:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 100:
-		return fmt.Sprintf("%.1f", v)
-	case v >= 10:
-		return fmt.Sprintf("%.2f", v)
-	default:
-		return fmt.Sprintf("%.3f", v)
 	}
 }
 

@@ -32,12 +32,12 @@ type conn struct {
 	frame  []byte
 	sent   []time.Time // by id modulo window
 	next   uint32      // id of the next request
+	done   bool        // the talker has no more requests
 	oldest uint32      // id of the oldest request in flight
 }
 
 func dial(ctx context.Context, r *run, i int) (*conn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i/perSource))}}
-	nc, err := d.DialContext(ctx, "tcp", r.plan.Address)
+	nc, err := dialFrom(ctx, i, r.plan.address(i))
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,14 @@ func dial(ctx context.Context, r *run, i int) (*conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("connection %d: %w", i, err)
 	}
+	_ = nc.SetDeadline(time.Time{})
 	return c, nil
+}
+
+// dialFrom dials from a loopback address that the i-th connection shares with few others.
+func dialFrom(ctx context.Context, i int, address string) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i/perSource))}}
+	return d.DialContext(ctx, "tcp", address)
 }
 
 // drive sends until the run stops, and then reads what is still in flight.
@@ -73,14 +80,24 @@ func (c *conn) drive() error {
 }
 
 func (c *conn) send() {
-	if c.run.take() {
-		c.out = c.talker.Append(c.out, c.next)
-		c.sent[c.next%uint32(len(c.sent))] = time.Now()
-		c.next++
+	if c.done || !c.run.take() {
+		return
 	}
+	before := len(c.out)
+	if c.out = c.talker.Append(c.out, c.next); len(c.out) == before {
+		c.done = true
+		return
+	}
+	c.sent[c.next%uint32(len(c.sent))] = time.Now()
+	c.next++
 }
 
 func (c *conn) receive() error {
+	return c.receiveSince(c.sent[c.oldest%uint32(len(c.sent))])
+}
+
+// receiveSince reads the response to the oldest request, which was sent, or was to be sent, at a time.
+func (c *conn) receiveSince(sent time.Time) error {
 	frame, err := ReadFrame(c.in, c.frame)
 	if err != nil {
 		return err
@@ -97,7 +114,7 @@ func (c *conn) receive() error {
 		return err
 	}
 	if c.run.measured.Load() {
-		c.run.latency[c.index].observe(time.Since(c.sent[c.oldest%uint32(len(c.sent))]))
+		c.run.latency[c.index].observe(time.Since(sent))
 	}
 	c.oldest++
 	count := &c.run.counts[c.index]

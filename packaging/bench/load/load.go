@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,23 +18,29 @@ const patience = 30 * time.Second
 type Talker interface {
 	// Open is called on the new connection before the first request.
 	Open(conn net.Conn) error
-	// Append appends the next request, a whole frame, under an id that the response must carry at its fourth byte.
+	// Append appends the next request, a whole frame, under an id that the response must carry at its fourth byte. Ids count
+	// from 1. Nothing appended: this connection has no more requests.
 	Append(dst []byte, id uint32) []byte
 	// Check judges a response frame, its length bytes included, valid during the call, and returns how many bytes of payload
-	// were moved.
+	// were moved. In a run with a Rate it may be called beside Append.
 	Check(frame []byte) (payload int, err error)
 }
 
 // Plan is one run.
 type Plan struct {
 	Address     string             // on loopback
+	Addresses   []string           // if not empty, the connections take these in turn instead
 	Connections int                // each 50 come from a loopback address of their own
 	Window      int                // requests in flight on each connection
 	Talker      func(i int) Talker // of the i-th connection
 	WarmUp      time.Duration      // time before the measurement
 	Measure     time.Duration      // time of the measurement
 	Requests    uint64             // if not 0, the run ends after so many responses instead; WarmUp is then ignored
-	Mark        func(begin bool)   // if not nil, called when the measurement begins and when it ends
+	UntilDone   bool               // the run ends when no connection has more requests; WarmUp and Measure are then ignored
+	// Rate, if not 0, is how many requests a second are offered over all connections, at the times of a schedule that waits
+	// for no answer: only a full Window holds a request back, and its latency counts from its time in the schedule.
+	Rate float64
+	Mark func(begin bool) // if not nil, called when the measurement begins and when it ends
 }
 
 // Result is what the measurement has seen, the warm-up left out.
@@ -62,6 +69,7 @@ type run struct {
 	measured atomic.Bool // latencies count now
 	stop     atomic.Bool // no more requests
 	left     atomic.Int64
+	begun    time.Time // all connections are open; the schedule of a Rate counts from here
 }
 
 // Run drives the plan to its end. ctx ends it early with an error.
@@ -79,6 +87,7 @@ func Run(ctx context.Context, plan Plan) (Result, error) {
 		}
 		conns[i] = c
 	}
+	r.begun = time.Now()
 	var group sync.WaitGroup
 	errs := make([]error, len(conns))
 	failed := make(chan struct{})
@@ -86,7 +95,7 @@ func Run(ctx context.Context, plan Plan) (Result, error) {
 	for i, c := range conns {
 		group.Go(func() {
 			defer c.net.Close()
-			if errs[i] = c.drive(); errs[i] != nil {
+			if errs[i] = c.run.driver()(c); errs[i] != nil {
 				once.Do(func() { close(failed) })
 			}
 		})
@@ -102,7 +111,7 @@ func Run(ctx context.Context, plan Plan) (Result, error) {
 	}
 	<-ended
 	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
-		return Result{}, fmt.Errorf("load on %s: %w", plan.Address, err)
+		return Result{}, fmt.Errorf("load on %s: %w", strings.Join(append(plan.Addresses, plan.Address), " "), err)
 	}
 	var all histogram
 	for i := range r.latency {
@@ -114,14 +123,15 @@ func Run(ctx context.Context, plan Plan) (Result, error) {
 
 // watch waits through warm-up and measurement and returns the difference of the counters between them.
 func (r *run) watch(ctx context.Context, failed, ended <-chan struct{}) Result {
-	if r.plan.Requests == 0 && !pause(ctx, failed, ended, r.plan.WarmUp) {
+	timed := r.plan.Requests == 0 && !r.plan.UntilDone
+	if timed && !pause(ctx, failed, ended, r.plan.WarmUp) {
 		return Result{}
 	}
 	r.mark(true)
 	r.measured.Store(true)
 	start := time.Now()
 	requests, payload := r.sum()
-	if r.plan.Requests == 0 {
+	if timed {
 		pause(ctx, failed, ended, r.plan.Measure)
 	} else {
 		select {
@@ -134,6 +144,22 @@ func (r *run) watch(ctx context.Context, failed, ended <-chan struct{}) Result {
 	r.measured.Store(false)
 	r.mark(false)
 	return Result{Requests: requestsEnd - requests, Payload: payloadEnd - payload, Elapsed: elapsed}
+}
+
+// driver is how a connection sends.
+func (r *run) driver() func(*conn) error {
+	if r.plan.Rate > 0 {
+		return (*conn).drivePaced
+	}
+	return (*conn).drive
+}
+
+// address is where the i-th connection goes.
+func (p *Plan) address(i int) string {
+	if len(p.Addresses) > 0 {
+		return p.Addresses[i%len(p.Addresses)]
+	}
+	return p.Address
 }
 
 func (r *run) mark(begin bool) {

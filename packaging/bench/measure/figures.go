@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"fmt"
 	"slices"
 )
 
@@ -33,4 +34,29 @@ func (f Figures) Ratios(floor Figures) Figures {
 		ratios[i] = f[i] / floor[i]
 	}
 	return ratios
+}
+
+// String is "median (min–max)".
+func (f Figures) String() string {
+	switch len(f) {
+	case 0:
+		return "-"
+	case 1:
+		return Number(f[0])
+	}
+	return fmt.Sprintf("%s (%s–%s)", Number(f.Median()), Number(f.Min()), Number(f.Max()))
+}
+
+// Number prints three digits that matter, and whole numbers whole.
+func Number(v float64) string {
+	switch {
+	case v >= 1000:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 100:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.2f", v)
+	default:
+		return fmt.Sprintf("%.3f", v)
+	}
 }

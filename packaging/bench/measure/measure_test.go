@@ -23,7 +23,7 @@ func TestOwnProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, err := ResidentMemory(os.Getpid())
-	if err != nil || m.RSS < 1<<20 || m.Anon+m.File > m.RSS {
+	if err != nil || m.RSS < 1<<20 || m.Anon+m.File > m.RSS || m.PSS < 1<<19 || m.Peak < m.RSS {
 		t.Fatalf("memory %+v, error %v", m, err)
 	}
 	if _, err := field("a: 1\nbc: 7 kB\n", "bc:"); err != nil {

@@ -35,24 +35,37 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
-// Memory is what a process has resident.
-type Memory struct{ RSS, Anon, File uint64 } // bytes
+// Memory is what a process has resident, in bytes.
+type Memory struct {
+	RSS, Anon, File uint64
+	PSS             uint64 // as RSS, pages that several processes share counted in parts
+	Peak            uint64 // the highest RSS so far
+}
 
-// ResidentMemory reads VmRSS, RssAnon and RssFile.
+// ResidentMemory reads VmRSS, RssAnon, RssFile, VmHWM, and Pss.
 func ResidentMemory(pid int) (Memory, error) {
-	path := fmt.Sprintf("/proc/%d/status", pid)
+	var m Memory
+	err := kibibytes(fmt.Sprintf("/proc/%d/status", pid),
+		map[string]*uint64{"VmRSS:": &m.RSS, "RssAnon:": &m.Anon, "RssFile:": &m.File, "VmHWM:": &m.Peak})
+	if err == nil {
+		err = kibibytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), map[string]*uint64{"Pss:": &m.PSS})
+	}
+	return m, err
+}
+
+// kibibytes reads lines of a file that says kB and means KiB.
+func kibibytes(path string, values map[string]*uint64) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return Memory{}, err
+		return err
 	}
-	var m Memory
-	for name, value := range map[string]*uint64{"VmRSS:": &m.RSS, "RssAnon:": &m.Anon, "RssFile:": &m.File} {
+	for name, value := range values {
 		if *value, err = field(string(raw), name); err != nil {
-			return Memory{}, fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("%s: %w", path, err)
 		}
-		*value <<= 10 // the file says kB and means KiB
+		*value <<= 10
 	}
-	return m, nil
+	return nil
 }
 
 // WriteBytes is what a process has sent towards devices, by the kernel's account of pages that it made dirty. A file
