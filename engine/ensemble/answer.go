@@ -60,8 +60,8 @@ func (o *owner) stand(q ask) answer {
 	}
 	m, ok := o.roster.Member(q.Server)
 	switch {
-	case q.Raft != 0 && ok && m.Raft == q.Raft:
-		return answer{Standing: standingWait} // it belongs, and nobody leads
+	case q.Raft != 0 && ok && m.Raft == q.Raft: // it belongs, and hears of no leader
+		return answer{Standing: standingWait, Raft: q.Raft, Promised: o.promises.known[q.Raft]}
 	case q.Raft != 0 && !o.e.serving.Load():
 		return answer{Standing: standingWait} // this roster may be an old one
 	case q.Raft != 0:

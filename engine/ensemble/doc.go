@@ -12,6 +12,11 @@
 // reads go on; after that the clients are sent away. A box that lags beyond the log in memory is brought a snapshot's
 // file and goes on from it (install.go).
 //
+// Who belongs to the ensemble is text in the tree (package quorum): the configuration, which clients change by reconfig, and
+// the roster of raft ids and disks. The leader lets raft's membership follow, one safe step at a time (members.go). A box
+// with an empty directory asks the others how it stands before it takes part (join.go, answer.go), and one with a log asks
+// what it has acknowledged before it votes (promise.go): a raft id belongs to one disk and is never used again.
+//
 // Boxes of different builds are one ensemble: each tells the leader which rules it can run, and the leader raises those of
 // the tree once every member can (state.go). A box that knows fewer rules than the tree stops. Should trees differ
 // all the same, a comparison of digests finds the box that is wrong (digest.go), which serves no more until it has gone on

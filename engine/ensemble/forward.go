@@ -18,6 +18,7 @@ import (
 //	frameForward   stream, sequence, incarnation, request (8 bytes each), the write as znode.Entry, not stamped
 //	frameRefused   incarnation, request (8 bytes each), reason (1 byte)
 //	frameTouched   sessions (8 bytes each)
+//	framePromises  of each member: raft id, the highest index that it has acknowledged (8 bytes each)
 //	frameTransfer  the server that is to lead (8 bytes)
 //	frameClaim     raft id (8 bytes), the name of the disk that acknowledges under it
 //	frameState     term (8 bytes), the newest rules that the box can run (4 bytes), the name of its build
@@ -44,6 +45,7 @@ const (
 	frameAsk
 	frameTree
 	frameTransfer
+	framePromises
 )
 
 // peerFrame is a decoded message that is not raft's.
@@ -56,6 +58,7 @@ type peerFrame struct {
 	sessions         []int64
 	raft             uint64
 	disk             string
+	promises         map[uint64]uint64
 	term             uint64
 	rules            uint32
 	build            string
@@ -96,6 +99,14 @@ func decodePeer(b []byte) (peerFrame, error) {
 		return f, decodeState(&f, b)
 	case (f.kind == frameDigest || f.kind == frameDiffers) && len(b) == 2*8, f.kind == frameAsk && len(b) == 3*8:
 		f.index, f.digest, f.least = word(), word(), word()
+		return f, nil
+	}
+	if f.kind == framePromises && len(b)%16 == 0 && len(b) <= 16*quorum.ServersMax {
+		f.promises = map[uint64]uint64{}
+		for len(b) > 0 {
+			id := word()
+			f.promises[id] = word()
+		}
 		return f, nil
 	}
 	if f.kind == frameTransfer && len(b) == 8 {
@@ -225,6 +236,12 @@ func (o *owner) takePeer(box uint64, f peerFrame) {
 		}
 		if f.from.incarnation == o.incarnation && f.reason == ErrNotLeader {
 			o.up.end(o)
+		}
+	case framePromises:
+		if box == o.leader() {
+			for id, index := range f.promises {
+				o.promises.note(id, index)
+			}
 		}
 	case frameTransfer:
 		if o.role == raft.StateLeader {

@@ -53,6 +53,7 @@ type answer struct {
 	Disk     string   `json:"disk,omitempty"` // of the one who answers
 	Raft     uint64   `json:"raft,omitempty"` // of the one who asked
 	Given    uint32   `json:"given,omitempty"`
+	Promised uint64   `json:"promised,omitempty"` // the highest index that Raft is known to have acknowledged
 	// Founders and Learners are the raft ids that the log begins with.
 	Founders []uint64 `json:"founders,omitempty"`
 	Learners []uint64 `json:"learners,omitempty"`
@@ -267,7 +268,7 @@ func (o *owner) begin(id uint64, voters, learners []uint64) bool {
 		o.fail(err)
 		return true
 	}
-	o.join = joining{}
+	o.join, o.promises.sure = joining{}, true
 	o.e.deps.Observer.Log.Info("takes part in the ensemble", "server", o.e.cfg.Box, "raft_id", id, "voters", voters)
 	if len(voters) == 1 && voters[0] == id || id == slices.Min(voters) {
 		_ = o.node.Campaign() // the others are in the same moment: one of them goes first

@@ -45,6 +45,7 @@ const (
 	msgAnswer
 	msgCluster
 	msgTransfer
+	msgPromised
 	msgStart
 	msgClose
 )
@@ -110,6 +111,7 @@ type owner struct {
 	join      joining
 	strangers map[uint64]time.Duration // servers that asked and do not belong: when they did
 	changes   memberChanges
+	promises  promises
 	heardAt   map[uint64]time.Duration // when each server was heard last
 
 	// Proposals: gathered in this step, and in flight by request id.
@@ -227,6 +229,9 @@ func (o *owner) take(m *message) {
 			o.rejoin(err)
 			return
 		}
+		if !mayStep(m.raft) && o.mute() {
+			return
+		}
 		_ = o.node.Step(m.raft) // what raft does not want (an unknown sender, an old term) it drops
 	case msgPeer:
 		o.heard(m.box)
@@ -288,6 +293,8 @@ func (o *owner) take(m *message) {
 		o.cluster(m.cluster)
 	case msgTransfer:
 		o.transfer(m.box, m.fault)
+	case msgPromised:
+		o.promisedBy(m.box, m.answer, m.err)
 	case msgStart:
 		o.begun = true
 	case msgClose:
@@ -349,15 +356,18 @@ func (o *owner) tick() {
 	if o.lead == raft.None && o.leaderless == 0 && !o.limbo() {
 		o.leaderless = max(o.now.Mono, 1)
 	}
+	mute := o.mute()
 	o.missLeader()
 	o.askOthers()
 	o.awaitLeader()
 	o.answerSettled(false)
-	o.campaign()
+	if !mute {
+		o.campaign()
+	}
 	o.awaitSuccessor()
 	o.up.expire(o)
 	for n := 0; o.now.Mono >= o.nextTick; n++ {
-		if n < electionTicks { // a box that was stopped for an hour does not owe raft an hour of ticks
+		if n < electionTicks && !mute { // a box that was stopped for an hour does not owe raft an hour of ticks
 			o.node.Tick()
 			o.reads.tick(o)
 		}

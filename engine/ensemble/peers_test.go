@@ -27,6 +27,8 @@ type network struct {
 	configure func(*Config)
 	asks      bool   // boxes ask the others before they begin
 	opened    uint64 // boxes that were, with asks
+	slow      bool   // answers are kept
+	answers   []func()
 	// snapshots counts those that were brought to a box; with hold set none is.
 	hold      bool
 	snapshots int

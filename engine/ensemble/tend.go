@@ -35,6 +35,7 @@ func (o *owner) tend() {
 	o.snapshotIfDue()
 	o.checkDisk()
 	o.claim()
+	o.tellPromises()
 	o.backupIfDue()
 	o.restoreGoOn()
 	o.unstage()
