@@ -17,9 +17,11 @@ const (
 )
 
 const (
-	containerOwner = -1 << 63
-	extendedMask   = uint64(0xff) << 56
-	extendedType   = uint64(0xffff) << 40
+	// ContainerOwner is the packed owner of a container.
+	ContainerOwner = -1 << 63
+
+	extendedMask = uint64(0xff) << 56
+	extendedType = uint64(0xffff) << 40
 )
 
 // DecodeOwner reads a packed owner as a ZooKeeper does that runs with zookeeper.extendedTypesEnabled and
@@ -29,7 +31,7 @@ func DecodeOwner(owner int64, extended, emulate353 bool) (kind OwnerKind, ttlMs 
 	switch {
 	case owner == 0:
 		return OwnerVoid, 0
-	case owner == containerOwner:
+	case owner == ContainerOwner:
 		return OwnerContainer, 0
 	case !extended || owner > 0:
 		return OwnerSession, 0
