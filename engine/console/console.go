@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -19,6 +20,9 @@ type Section struct {
 	Handler http.Handler
 	// Title is a line for the index page; an empty one leaves the section out of it.
 	Title string
+	// StreamBytesMax is how long a body this section takes, where that is more than what a person or a monitor sends. Such a
+	// section may also take longer, both ways, as long as something moves. 0: the bounds of all.
+	StreamBytesMax int64
 }
 
 // Console is a running HTTP server.
@@ -41,14 +45,14 @@ const (
 func Serve(listener net.Listener, sections []Section) *Console {
 	mux := http.NewServeMux()
 	for _, s := range sections {
-		mux.Handle(s.Path, s.Handler)
+		mux.Handle(s.Path, s.bounded())
 	}
 	mux.Handle("/{$}", index(sections))
 	c := &Console{
 		listener: listener,
 		served:   make(chan error, 1),
 		server: &http.Server{
-			Handler:           http.MaxBytesHandler(mux, bodyBytesMax),
+			Handler:           mux,
 			MaxHeaderBytes:    headerBytesMax,
 			ReadHeaderTimeout: requestTime,
 			ReadTimeout:       requestTime,
@@ -60,6 +64,55 @@ func Serve(listener net.Listener, sections []Section) *Console {
 		c.served <- c.server.Serve(&limited{Listener: listener, free: make(chan struct{}, connectionsMax)})
 	}()
 	return c
+}
+
+// bounded is the section's handler within the bounds of its bodies, and of its time where it streams.
+func (s *Section) bounded() http.Handler {
+	if s.StreamBytesMax == 0 {
+		return http.MaxBytesHandler(s.Handler, bodyBytesMax)
+	}
+	return http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f := &flow{ResponseWriter: w, control: http.NewResponseController(w), body: r.Body}
+		// What it does between its body and its answer may take its time: a deadline there would end the request.
+		if err := errors.Join(f.control.SetReadDeadline(time.Time{}), f.control.SetWriteDeadline(time.Time{})); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		r.Body = f
+		s.Handler.ServeHTTP(f, r)
+	}), s.StreamBytesMax)
+}
+
+// flow is a request whose time is bounded for each move instead of for the whole.
+type flow struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	body    io.ReadCloser
+}
+
+// Read implements io.Reader for the body.
+func (f *flow) Read(p []byte) (int, error) {
+	if err := f.control.SetReadDeadline(time.Now().Add(requestTime)); err != nil {
+		return 0, err
+	}
+	n, err := f.body.Read(p)
+	if err == io.EOF {
+		if failed := f.control.SetReadDeadline(time.Time{}); failed != nil {
+			return n, failed
+		}
+	}
+	return n, err
+}
+
+// Close implements io.Closer for the body.
+func (f *flow) Close() error { return f.body.Close() }
+
+// Write implements http.ResponseWriter.
+func (f *flow) Write(p []byte) (int, error) {
+	if err := f.control.SetWriteDeadline(time.Now().Add(requestTime)); err != nil {
+		return 0, err
+	}
+	return f.ResponseWriter.Write(p)
 }
 
 // Addr is where the console listens.
