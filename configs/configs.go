@@ -155,7 +155,7 @@ func (c *Config) ReadEnvironment(environ []string) error {
 			continue
 		}
 		name := strings.ReplaceAll(strings.ToLower(rest), "_", "-")
-		if name == "config" || name == "bootstrap" || name == "servers" || name == "http" {
+		if name == "config" || name == "bootstrap" || name == "servers" || name == "http" || name == "auth" {
 			continue // read by the commands themselves
 		}
 		if err := c.Set(name, value); err != nil {

@@ -19,6 +19,8 @@
 //	ensemble/quorum         who belongs: the configuration, the roster of raft ids, the next safe change; pure
 //	ensemble/keeper         what a leader keeps in order: sessions, containers, TTLs; pure
 //	ensemble/raftlog        entries and snapshots on disk
+//	ensemble/zkdata         ZooKeeper's snapshots and transaction logs, read and written
+//	ensemble/carry          trees in and out: backups as files, ZooKeeper's data made into them and back
 //	ensemble/zkserver       sockets on :2181; zkadmin: four-letter words and their JSON; zoocfg: ZooKeeper's own file
 //
 //	broker                  the wing's own map
@@ -72,6 +74,11 @@
 // link, in a stream whose order is kept (ensemble/forward.go); the leader stamps its time and proposes;
 // (3) raftlog writes, the syncer flushes the raft log before any other; (4) on commit znode.Apply validates and mutates
 // under the lock, once per batch; (5) events go to the sessions' outboxes, and then the reply.
+//
+// A tree is restored (ensemble/restore.go). (1) The console spools what comes, reads it whole, and makes a backup of it if it is
+// none (node/carrier.go, ensemble/carry); (2) the ensemble proposes its frames one by one, each an entry that all boxes stage beside
+// their tree (znode/staging.go); (3) one entry swaps the staged nodes into the place of the users' and ends all sessions
+// of clients. A backup is cut like a snapshot, by the ensemble's owner (ensemble/backup.go, znode/backup.go).
 //
 // A change of the broker's facts is a ZooKeeper write by the controller under /cairn/kafka; every box applies it,
 // catalog.Project makes the next Snapshot, and topics opens, leads or deletes what it says.

@@ -29,6 +29,11 @@ func (n *Node) openConsole() error {
 		sections = append(sections,
 			console.Section{Path: "/commands", Title: "ZooKeeper's AdminServer commands", Handler: h},
 			console.Section{Path: "/commands/", Handler: h})
+		for _, name := range []string{"snapshot", "snap", "restore", "rest"} {
+			sections = append(sections, console.Section{
+				Path: "/commands/" + name, Handler: h, StreamBytesMax: n.carrier.uploadBytesMax(),
+			})
+		}
 	}
 	n.console = console.Serve(l, sections)
 	n.closes("console", n.console.Close)

@@ -90,6 +90,7 @@ type Node struct {
 	broker    *broker
 	zookeeper *zkserver.Server
 	console   *console.Console
+	carrier   *carrier
 
 	zkListener net.Listener
 	ready      atomic.Bool
@@ -131,7 +132,7 @@ func Open(cfg Config, deps Deps) (*Node, error) {
 }
 
 func (n *Node) open() error {
-	for _, step := range []func() error{n.openData, n.openDoors, n.openLink, n.openEnsemble, n.openZooKeeper, n.openBroker, n.openConsole} {
+	for _, step := range []func() error{n.openData, n.openDoors, n.openLink, n.openCarrier, n.openEnsemble, n.openZooKeeper, n.openBroker, n.openConsole} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -262,7 +263,7 @@ func (n *Node) zkserverConfig() zkserver.Config {
 			DataDir: n.cfg.Data, DataLogDir: n.cfg.Data, TickTime: 2 * time.Second,
 			MaxClientConnections: n.cfg.Limits.ZooKeeper.ConnectionsPerAddressMax,
 			MinSessionTimeout:    4 * time.Second, MaxSessionTimeout: 40 * time.Second,
-			ServerID: int64(n.id.box), CommandURL: "/commands", ListenBacklog: -1,
+			ServerID: int64(n.id.box), CommandURL: "/commands", ListenBacklog: -1, Carrier: n.carrier,
 		},
 	}
 	if f := n.cfg.ZooKeeper.File; f != nil {

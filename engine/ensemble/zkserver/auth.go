@@ -5,10 +5,12 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"cairn/engine/ensemble"
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/znode"
 )
@@ -49,7 +51,7 @@ func (c *conn) authenticate(p *jute.AuthPacket) authResult {
 	case p.Scheme == jute.SchemeDigest && p.Auth != nil:
 		digest := Digest(string(p.Auth))
 		// Any user and password are right: what they open is decided by the nodes' ACLs.
-		if super := c.s.cfg.SuperDigest; super != "" && subtle.ConstantTimeCompare([]byte(digest), []byte(super)) == 1 {
+		if c.s.isSuper(digest) {
 			if !c.addID(jute.ID{Scheme: jute.SchemeSuper}) {
 				return failed
 			}
@@ -99,6 +101,48 @@ func Digest(userPassword string) string {
 	sum := sha1.Sum([]byte(userPassword))
 	user, _, _ := strings.Cut(userPassword, ":")
 	return user + ":" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Authorize is zkadmin.Source's: Commands.handleAuthentication and handleAuthorization. The header is a scheme and, after a
+// blank, what proves it: "digest user:password", or "ip" alone. Every user and password are right here too; the root's
+// ACLs decide.
+func (s *Server) Authorize(header string, remote netip.Addr) (status int, reason string) {
+	if header == "" {
+		return http.StatusUnauthorized, "Auth info is missing for the command"
+	}
+	who := znode.Access{SkipACL: s.cfg.SkipACL}
+	scheme, proof, proved := strings.Cut(header, " ")
+	switch {
+	case scheme == jute.SchemeDigest && proved && !strings.Contains(proof, " "):
+		who.IDs = []jute.ID{{Scheme: jute.SchemeDigest, ID: Digest(proof)}}
+		if s.isSuper(who.IDs[0].ID) {
+			who.IDs = append(who.IDs, jute.ID{Scheme: jute.SchemeSuper})
+		}
+	case scheme == jute.SchemeIP && remote.IsValid():
+		who.IDs = []jute.ID{{Scheme: jute.SchemeIP, ID: javaAddress(remote)}}
+	default:
+		return http.StatusUnauthorized, "Not authenticated"
+	}
+	permitted := true
+	err := s.deps.Ensemble.View(func(t *znode.Tree, _ *ensemble.Watches) {
+		acls := t.NodeACL("/")
+		for bit := int32(1); bit <= jute.PermAll; bit <<= 1 { // all of them, and not any
+			permitted = permitted && znode.Permits(acls, bit, who)
+		}
+	})
+	switch {
+	case err != nil:
+		return http.StatusServiceUnavailable, err.Error()
+	case !permitted:
+		return http.StatusForbidden, "Not authorized"
+	}
+	return 0, ""
+}
+
+// isSuper compares in constant time.
+func (s *Server) isSuper(digest string) bool {
+	super := s.cfg.SuperDigest
+	return super != "" && subtle.ConstantTimeCompare([]byte(digest), []byte(super)) == 1
 }
 
 // clientInfos is what whoAmI answers: schemes with the names of users (AuthUtil.getClientInfos).

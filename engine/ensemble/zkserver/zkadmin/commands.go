@@ -17,15 +17,6 @@ type command struct {
 	run      func(a *Admin, r *http.Request) object
 }
 
-// refused are the commands that write or stream, with the method that ZooKeeper has them under.
-var refused = map[string]struct {
-	primary, method string
-}{
-	"restore": {"restore", http.MethodPost}, "rest": {"restore", http.MethodPost},
-	"shed_connections": {"shed_connections", http.MethodPost}, "shed": {"shed_connections", http.MethodPost},
-	"snapshot": {"snapshot", http.MethodGet}, "snap": {"snapshot", http.MethodGet},
-}
-
 var commands = []command{
 	{[]string{"connection_stat_reset", "crst"}, false, func(a *Admin, _ *http.Request) object {
 		a.source.ResetConnectionStats()
@@ -101,8 +92,8 @@ var commands = []command{
 	}},
 }
 
-// Handler serves <CommandURL>/<name> and, at <CommandURL> itself, links to the commands. It answers GET and HEAD; what it
-// answers is JSON with "command" and "error" (null when there is none) as ZooKeeper's is.
+// Handler serves <CommandURL>/<name> and, at <CommandURL> itself, links to the commands. It answers GET and HEAD, and POST
+// for what writes; what it answers is JSON with "command" and "error" (null when there is none) as ZooKeeper's is.
 func (a *Admin) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
@@ -120,13 +111,8 @@ func (a *Admin) Handler() http.Handler {
 }
 
 func (a *Admin) serve(w http.ResponseWriter, r *http.Request, name string) {
-	if no, ok := refused[name]; ok {
-		if r.Method != no.method {
-			w.Header().Set("Allow", no.method)
-			a.write(w, http.StatusMethodNotAllowed, no.primary, fmt.Sprintf("%s must be requested with %s", no.primary, no.method), nil)
-			return
-		}
-		a.write(w, http.StatusForbidden, no.primary, no.primary+" is not offered by this server yet: it takes no command that writes or streams the tree", nil)
+	if c, ok := carrying[name]; ok {
+		a.carry(w, r, &c)
 		return
 	}
 	i := slices.IndexFunc(commands, func(c command) bool { return slices.Contains(c.names, name) })
@@ -171,6 +157,9 @@ func (a *Admin) links(w http.ResponseWriter, base string) {
 	var names []string
 	for _, c := range commands {
 		names = append(names, c.names[0])
+	}
+	if a.cfg.Carrier != nil {
+		names = append(names, "restore", "snapshot")
 	}
 	slices.Sort(names)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

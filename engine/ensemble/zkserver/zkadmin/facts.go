@@ -20,6 +20,9 @@ type Source interface {
 	// ResetStats zeroes the server's counters, ResetConnectionStats those of every connection.
 	ResetStats()
 	ResetConnectionStats()
+	// Authorize tells whether who sent this Authorization header from there has all permissions on the root. The status is
+	// that of the answer where it has not; 0 is yes.
+	Authorize(header string, remote netip.Addr) (status int, reason string)
 }
 
 // Latency sums up request latencies, in milliseconds.
@@ -187,6 +190,8 @@ type Config struct {
 	Environment []Pair
 	// CommandURL is the path under which the handler is mounted, for its links.
 	CommandURL string
+	// Carrier serves the commands snapshot and restore; nil: they are not offered.
+	Carrier Carrier
 }
 
 // Pair is a name with a value.

@@ -25,6 +25,16 @@ func (s *told) Watches() []Watch          { return s.watches }
 func (s *told) ResetStats()               { s.resets += "s" }
 func (s *told) ResetConnectionStats()     { s.resets += "c" }
 
+func (s *told) Authorize(header string, _ netip.Addr) (int, string) {
+	switch header {
+	case "":
+		return 401, "Auth info is missing for the command"
+	case "digest owner:x":
+		return 0, ""
+	}
+	return 403, "Not authorized"
+}
+
 func example() *told {
 	at := time.Unix(1_800_000_000, 0)
 	return &told{

@@ -106,7 +106,8 @@ var idleFileKeys = map[string]string{
 // usedProperties are the system properties that change something here, without their "zookeeper." prefix.
 var usedProperties = []string{
 	"4lw.commands.whitelist", "DigestAuthenticationProvider.superDigest", "DigestAuthenticationProvider.digestAlg",
-	"admin.commandURL", "admin.enableServer", "admin.idleTimeout", "admin.serverAddress", "admin.serverPort",
+	"admin.commandURL", "admin.enableServer", "admin.idleTimeout", "admin.restore.enabled", "admin.serverAddress",
+	"admin.serverPort", "admin.snapshot.enabled",
 	"datadir.autocreate", "emulate353TTLNodes", "enforce.auth.enabled", "enforce.auth.schemes", "enforceQuota",
 	"ensembleAuthName", "extendedTypesEnabled", "globalOutstandingLimit", "largeRequestMaxBytes", "largeRequestThreshold",
 	"maxCnxns", "multiAddress.enabled", "nio.sessionlessCnxnTimeout", "readonlymode.enabled", "skipACL", "snapCount",
