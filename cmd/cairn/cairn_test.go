@@ -78,6 +78,8 @@ func (s *server) do(in, line string) result {
 	switch args[0] {
 	case "zk":
 		args = append(args, "--servers", s.at["zookeeper"].String())
+	case "backup", "restore":
+		args = append(args, "--http", s.at["http"].String())
 	case "doctor":
 		args = append(args, "--bootstrap", s.at["kafka"].String(), "--http", s.at["http"].String())
 	default:

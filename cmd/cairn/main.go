@@ -52,7 +52,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		return usage("%w; `%s --help` lists the flags", err, c.CommandPath())
 	})
 	root.AddCommand(startCommand(), topicCommand(), groupCommand(), produceCommand(), consumeCommand(), zkCommand(), clusterCommand(),
-		dumpCommand(), doctorCommand(), versionCommand())
+		dumpCommand(), backupCommand(), restoreCommand(), doctorCommand(), versionCommand())
 	group(root)
 	checkArgs(root)
 	root.SetArgs(args)
