@@ -149,6 +149,62 @@ func TestSchedulerReplaysASeed(t *testing.T) {
 	}
 }
 
+// skewed is a clock whose wall time is another's and an hour ahead.
+type skewed struct{ clock.Clock }
+
+func (c skewed) Now() clock.Now {
+	now := c.Clock.Now()
+	now.Wall = now.Wall.Add(time.Hour)
+	return now
+}
+
+// A group that is paused does nothing, whatever is due, and goes on where it was; others do not notice.
+func TestGroupsPause(t *testing.T) {
+	virtual := clock.NewVirtual(time.Unix(1, 0))
+	s := NewScheduler(3, virtual)
+	group := s.Group(skewed{virtual})
+	group.Delay = func(string) time.Duration { return 50 * time.Millisecond }
+	var got, other []int
+	var wall time.Time
+	held := New(group, "held", 8, ownerFunc[int](func(now clock.Now, batch []int) time.Duration {
+		got, wall = append(got, batch...), now.Wall
+		return now.Mono + time.Millisecond
+	}))
+	free := New(s, "free", 8, ownerFunc[int](func(_ clock.Now, batch []int) time.Duration {
+		other = append(other, batch...)
+		return 0
+	}))
+	s.RunFor(10 * time.Millisecond)
+	if wall.Sub(virtual.Now().Wall) < 59*time.Minute {
+		t.Errorf("the owner's wall clock shows %v, the group's is an hour ahead of %v", wall, virtual.Now().Wall)
+	}
+	worked := time.Duration(0)
+	group.Spawn("work", func() { worked = virtual.Now().Mono }, nil)
+	began := virtual.Now().Mono
+	group.Pause(true)
+	_, _ = held.Send(1), free.Send(2)
+	s.RunFor(time.Second)
+	if len(got) != 0 || worked != 0 || len(other) != 1 {
+		t.Fatalf("while paused: %v arrived, worked at %v, the other got %v", got, worked, other)
+	}
+	group.Pause(false)
+	s.RunFor(10 * time.Millisecond)
+	if len(got) != 1 || worked < began+time.Second {
+		t.Fatalf("after the pause: %v arrived, worked at %v", got, worked)
+	}
+	at := time.Duration(0)
+	s.After(20*time.Millisecond, "later", func() { at = virtual.Now().Mono })
+	due := virtual.Now().Mono + 20*time.Millisecond
+	group.Spawn("slow", func() { worked = virtual.Now().Mono }, nil)
+	asked := virtual.Now().Mono
+	s.RunFor(time.Second)
+	if at < due || at > due+5*time.Millisecond || worked < asked+50*time.Millisecond {
+		t.Fatalf("due at %v and came at %v; asked at %v and worked at %v, after 50 ms at the earliest", due, at, asked, worked)
+	}
+	held.Close()
+	free.Close()
+}
+
 func BenchmarkSend(b *testing.B) {
 	b.ReportAllocs()
 	m := New(NewThreads(clock.System()), "b", 4096, ownerFunc[int](func(clock.Now, []int) time.Duration { return 0 }))

@@ -25,6 +25,8 @@ type work struct {
 	run  func()
 	then func()
 	at   time.Duration
+	// group that it belongs to, or nil.
+	group *Group
 }
 
 // NewScheduler returns a scheduler whose every choice follows from seed.
@@ -40,12 +42,25 @@ func (s *Scheduler) Rand() *rand.Rand { return s.rand }
 
 // Spawn queues the work; it runs, whole, at a moment that the seed chooses within a few virtual milliseconds.
 func (s *Scheduler) Spawn(name string, run func(), then func()) {
-	delay := time.Duration(s.rand.Int64N(int64(3 * time.Millisecond)))
-	s.works = append(s.works, work{name: name, run: run, then: then, at: s.clock.Now().Mono + delay})
+	s.enqueue(work{name: name, run: run, then: then, at: s.clock.Now().Mono + s.delay()})
 }
 
-func (s *Scheduler) drive(t task) driver {
-	d := &scheduled{s: s, task: t}
+// After queues work of the test's own, such as a message on its way, for a time from now.
+func (s *Scheduler) After(wait time.Duration, name string, run func()) {
+	s.enqueue(work{name: name, run: run, at: s.clock.Now().Mono + max(wait, 0)})
+}
+
+// delay is how long a work of no particular kind takes to begin.
+func (s *Scheduler) delay() time.Duration {
+	return time.Duration(s.rand.Int64N(int64(3 * time.Millisecond)))
+}
+
+func (s *Scheduler) enqueue(w work) { s.works = append(s.works, w) }
+
+func (s *Scheduler) drive(t task) driver { return s.add(t, nil) }
+
+func (s *Scheduler) add(t task, g *Group) *scheduled {
+	d := &scheduled{s: s, task: t, group: g}
 	s.tasks = append(s.tasks, d)
 	return d
 }
@@ -54,6 +69,7 @@ func (s *Scheduler) drive(t task) driver {
 type scheduled struct {
 	s        *Scheduler
 	task     task
+	group    *Group // nil: the Scheduler's own
 	runnable bool
 	wake     time.Duration
 	done     bool
@@ -89,7 +105,7 @@ func (s *Scheduler) stepBefore(limit time.Duration) bool {
 	}
 	for i, d := range s.tasks {
 		switch {
-		case d.done:
+		case d.done || d.group != nil && d.group.paused:
 		case d.runnable || d.wake != 0 && d.wake <= now:
 			ready = append(ready, i)
 		case d.wake != 0:
@@ -97,9 +113,11 @@ func (s *Scheduler) stepBefore(limit time.Duration) bool {
 		}
 	}
 	for i, w := range s.works {
-		if w.at <= now {
+		switch {
+		case w.group != nil && w.group.paused:
+		case w.at <= now:
 			ready = append(ready, len(s.tasks)+i)
-		} else {
+		default:
 			later(w.at)
 		}
 	}
@@ -125,7 +143,11 @@ func (s *Scheduler) stepTask(d *scheduled) {
 	if s.Trace != nil {
 		s.Trace(fmt.Sprintf("%d %v step %s", s.steps, s.clock.Now().Mono, d.task.name()))
 	}
-	more, wake, done := d.task.step(s.clock.Now())
+	now := s.clock.Now()
+	if d.group != nil {
+		now = d.group.clock.Now()
+	}
+	more, wake, done := d.task.step(now)
 	d.wake, d.done = wake, done
 	if more {
 		d.runnable = true
