@@ -83,6 +83,13 @@ func (p *Plan) Injected() int {
 	return p.injected
 }
 
+// Arm adds a fault, which counts from now on.
+func (p *Plan) Arm(f Fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults, p.seen = append(p.faults, f), append(p.seen, 0)
+}
+
 // Disarm ends all faults; counting goes on.
 func (p *Plan) Disarm() {
 	p.mu.Lock()

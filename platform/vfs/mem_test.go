@@ -222,6 +222,11 @@ func TestStickyFaultUntilDisarmed(t *testing.T) {
 	if _, ok := f.(Descriptor); ok {
 		t.Error("a wrapped file gives its descriptor away")
 	}
+	plan.Arm(Fault{Ops: OpSync})
+	wantErr(t, f.Sync(), syscall.EIO)
+	must(t, f.Sync())
+	plan.Disarm()
+	must(t, f.Sync())
 }
 
 func TestOpNames(t *testing.T) {
