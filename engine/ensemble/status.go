@@ -7,6 +7,7 @@ import (
 
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/quorum"
+	"cairn/engine/ensemble/raftlog"
 	"cairn/engine/ensemble/znode"
 	"cairn/platform/observe"
 )
@@ -54,6 +55,10 @@ type SnapshotStatus struct {
 
 // Status returns the present status. It never blocks.
 func (e *Ensemble) Status() Status { return *e.status.Load() }
+
+// LogSynced is how far this box's log is on stable storage, for tests that cut the power: what lies behind it in the last
+// file may be lost.
+func (e *Ensemble) LogSynced() raftlog.Position { return e.log.Synced() }
 
 // publish makes the status of this step visible. Only the owner changes the tree, so that it may read it without lock.
 func (o *owner) publish() {
