@@ -170,6 +170,9 @@ func (c *conn) read() error {
 	c.mu.Lock()
 	direct := c.queue.len() == 0
 	c.mu.Unlock()
+	if !direct && c.s.cfg.earlyReads && c.request.failed == jute.OK {
+		return c.readEarly()
+	}
 	if direct { // only the reader adds to the pipeline: it stays empty
 		return c.view(c.runDirect)
 	}

@@ -40,6 +40,8 @@ type Config struct {
 	LinearizableReads bool
 	// Admin is what the words and commands show that does not change.
 	Admin zkadmin.Config
+
+	earlyReads bool // see WithEarlyReads
 }
 
 // Deps are what the server is given.
