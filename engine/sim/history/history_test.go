@@ -277,6 +277,14 @@ func TestLocksExclude(t *testing.T) {
 	s.do(on(1, Exists, "/x", ""), Result{Zxid: 6, Code: OK, Mzxid: 1})
 	s.wants(t, "lock", "lived on")
 
+	s = newScript() // the first try to let go has no answer and came to pass, the second found nothing, or has none either
+	s.acquired(1, 1, 3)
+	s.ask("lost", release(1))
+	s.acquired(2, 2, 4)
+	s.ask("again", release(1))
+	s.do(on(1, Exists, "/x", ""), Result{Zxid: 6, Code: OK, Mzxid: 1})
+	s.wants(t, "")
+
 	s = newScript() // a fencing token that goes back
 	s.acquired(1, 5, 6)
 	s.acquired(2, 2, 7)
@@ -341,6 +349,31 @@ func TestAWatchIsToldOfAfterAReconnect(t *testing.T) {
 	s.Observe(Event{Client: 1, Session: 1, Conn: 2, Kind: Rearmed})
 	s.Observe(fired(1, NodeDataChanged, "/a", -1))
 	s.do(again, got("1", 1, 2, 2))
+	s.wants(t, "")
+}
+
+// What came and went while a client was away, setWatches cannot tell; what came and stayed it must.
+func TestAWatchForWhatIsNotThere(t *testing.T) {
+	begin := func() *script {
+		s := newScript()
+		o := on(1, Exists, "/a", "")
+		o.Watch = DataWatch
+		s.do(o, Result{Zxid: 1, Code: NoNode})
+		s.Observe(Event{Client: 1, Session: 1, Conn: 1, Kind: Disconnected})
+		s.create(2, 2)
+		return s
+	}
+	end := func(s *script, zxid int64) {
+		s.Observe(Event{Client: 1, Session: 1, Conn: 2, Kind: Connected, Timeout: time.Second})
+		s.Observe(Event{Client: 1, Session: 1, Conn: 2, Kind: Rearmed})
+		s.do(on(1, Exists, "/other", ""), Result{Zxid: zxid, Code: NoNode})
+	}
+	s := begin()
+	end(s, 2)
+	s.wants(t, "watch", "was not told of zxid 2")
+	s = begin()
+	s.do(on(2, Delete, "/a", ""), Result{Zxid: 3})
+	end(s, 3)
 	s.wants(t, "")
 }
 

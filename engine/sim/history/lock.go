@@ -4,26 +4,36 @@ import "slices"
 
 // hold is one time for which a client held a lock.
 type hold struct {
-	acquire *Op
-	release *Op // nil when nobody tried
+	acquire  *Op
+	releases []*Op // every try
 }
 
 // released is the transaction with which the hold is known to have ended by its client's word; 0 when it is not known.
 func (l *hold) released() int64 {
-	if l.release != nil && l.release.done() {
-		return l.release.Result.Zxid
+	for _, o := range l.releases {
+		if o.done() {
+			return o.Result.Zxid
+		}
 	}
 	return 0
+}
+
+// mayBeOver tells whether a try without an answer may have come to pass before o was answered, or whether a later one
+// found that there was nothing left to release.
+func (l *hold) mayBeOver(o *Op) bool {
+	return slices.ContainsFunc(l.releases, func(try *Op) bool {
+		return !try.Known() && try.invoked < o.returned || try.Known() && try.Result.Code == NoNode
+	})
 }
 
 // checkLocks judges the holders of each lock: their nodes (the fencing tokens) rise, and nobody holds it before the one
 // before has let go or its session is gone.
 func checkLocks(x *index) []Violation {
 	locks := map[string][]hold{}
-	release := map[string]*Op{}
+	releases := map[string][]*Op{}
 	for _, o := range x.h.Ops {
 		if o.Kind == Release {
-			release[o.Path] = o
+			releases[o.Path] = append(releases[o.Path], o)
 		}
 	}
 	var order []string
@@ -32,7 +42,7 @@ func checkLocks(x *index) []Violation {
 			if locks[o.Path] == nil {
 				order = append(order, o.Path)
 			}
-			locks[o.Path] = append(locks[o.Path], hold{o, release[o.Result.Name]})
+			locks[o.Path] = append(locks[o.Path], hold{o, releases[o.Result.Name]})
 		}
 	}
 	var violations []Violation
@@ -49,8 +59,8 @@ func checkLocks(x *index) []Violation {
 // exclusive judges two holds, one behind the other by the zxids at which they were seen.
 func (x *index) exclusive(a, b *hold) []Violation {
 	items := []any{a.acquire, b.acquire}
-	if a.release != nil {
-		items = append(items, a.release)
+	for _, o := range a.releases {
+		items = append(items, o)
 	}
 	if a.acquire.Result.Czxid >= b.acquire.Result.Czxid {
 		return []Violation{violation("lock", items, "the lock went to a node that is not newer than the last holder's:")}
@@ -62,11 +72,8 @@ func (x *index) exclusive(a, b *hold) []Violation {
 		}
 		return nil
 	}
-	if a.release != nil && a.release.invoked < b.acquire.returned {
-		return nil // it may have come to pass
-	}
-	if a.release != nil && a.release.Known() && a.release.Result.Code == NoNode {
-		return nil // the session ended, or an earlier try came to pass
+	if a.mayBeOver(b.acquire) {
+		return nil
 	}
 	// Its session must be gone: what it was answered as of a later transaction proves that it was not.
 	for _, item := range x.seen[a.acquire.Session] {

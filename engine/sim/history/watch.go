@@ -9,6 +9,8 @@ type armed struct {
 	zxid  int64
 	child bool
 	path  string
+	// absent: it waits for a node that was not there. again: it was asked for again on another connection.
+	absent, again bool
 }
 
 // checkWatches judges the events of each session: they come before any answer that could show what they tell of, once
@@ -54,7 +56,7 @@ func (w *watching) answer(o *Op) []Violation {
 	if o.Watch != NoWatch && stays && r.Zxid > 0 {
 		child := o.Watch == ChildWatch
 		w.drop(o.Path, child)
-		w.live = append(w.live, armed{op: o, zxid: r.Zxid, child: child, path: o.Path})
+		w.live = append(w.live, armed{op: o, zxid: r.Zxid, child: child, path: o.Path, absent: r.Code == NoNode})
 	}
 	return violations
 }
@@ -66,6 +68,10 @@ func (w *watching) due(a armed, shown int64) (change, bool) {
 		list = w.x.children[a.path]
 	}
 	c, ok := latest(list, shown)
+	if a.absent && a.again && ok && (!c.there || w.x.mayHaveBeenDeleted(a.path)) {
+		// A node that came and went while the client was away is told to nobody: setWatches knows no zxid of it.
+		return c, false
+	}
 	return c, ok && c.zxid > a.zxid
 }
 
@@ -79,6 +85,9 @@ func (w *watching) event(e *Event) []Violation {
 			w.asleep, w.live = append(w.asleep, w.live...), nil
 		}
 	case Rearmed:
+		for i := range w.asleep {
+			w.asleep[i].again = true
+		}
 		w.live, w.asleep = w.asleep, nil
 	case Expired, Closed:
 		w.live, w.asleep = nil, nil
