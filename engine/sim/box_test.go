@@ -1,0 +1,272 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/jute"
+	"cairn/engine/ensemble/quorum"
+	"cairn/engine/ensemble/raftlog"
+	"cairn/engine/ensemble/raftlog/powercut"
+	"cairn/engine/ensemble/zkserver"
+	"cairn/engine/ensemble/znode"
+	"cairn/engine/limits"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+	"cairn/platform/observe"
+	"cairn/platform/syncer"
+	"cairn/platform/vfs"
+)
+
+// box is one box over all its processes.
+type box struct {
+	w    *world
+	id   uint64
+	dir  string
+	life int // counts directories
+	wall wallClock
+	proc *process // nil while it is down
+	// paused: its process stands still, as if stopped by a signal.
+	paused bool
+	// power is armed when the power is to go at the next flush.
+	power *powerCut
+	// stopping: it is handing over before it stops.
+	stopping bool
+}
+
+// wallClock is the world's monotonic clock with a wall time of the box's own.
+type wallClock struct {
+	*clock.Virtual
+	off time.Duration
+}
+
+// Now implements clock.Clock.
+func (c *wallClock) Now() clock.Now {
+	now := c.Virtual.Now()
+	now.Wall = now.Wall.Add(c.off)
+	return now
+}
+
+// process is one life of a box.
+type process struct {
+	box      *box
+	dead     bool
+	group    *mailbox.Group
+	disk     *vfs.Plan
+	doomed   bool // a fault of its disk was planned
+	syncer   *syncer.Syncer
+	ensemble *ensemble.Ensemble
+	server   *zkserver.Server
+}
+
+// faulty tells whether the process may end by itself: its disk was made to fail.
+func (p *process) faulty() bool { return p.doomed }
+
+func smallLimits() limits.ZooKeeper {
+	l := limits.Derive(0).ZooKeeper
+	l.LogSegmentBytes = 8 << 10
+	l.SnapshotEntries = 150
+	l.CatchUpEntries = 60
+	return l
+}
+
+// tick is ZooKeeper's tickTime here: short, so that sessions end within a run.
+const tick = 500 * time.Millisecond
+
+// open starts the box's process.
+func (b *box) open() {
+	w := b.w
+	w.net.forget(b.id)
+	p := &process{box: b, disk: vfs.NewPlan()}
+	p.group = w.sched.Group(&b.wall)
+	p.syncer = syncer.New(p.group, syncer.Config{Name: "sim"})
+	cfg := ensemble.Config{
+		Dir: b.dir, Box: b.id, Voters: w.voters, Learners: w.learners, Servers: w.servers(), Limits: smallLimits(), TickTime: tick, Build: "sim",
+	}
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], w.rand().Uint64())
+	var err error
+	p.ensemble, err = ensemble.Open(cfg, ensemble.Deps{
+		Runtime: p.group, FS: vfs.WithErrors(vfs.OS(), p.disk), Syncer: p.syncer, Observer: observe.Discard(), Random: rand.NewChaCha8(seed),
+		Transport: port{w.net, p},
+		Ask:       func(to uint64, q []byte, done func([]byte, error)) { w.net.ask(p, to, q, done) },
+	})
+	if err != nil {
+		p.syncer.Close()
+		w.failf("box %d does not open: %v", b.id, err)
+		return
+	}
+	p.server, err = zkserver.New(w.serverConfig(), zkserver.Deps{Ensemble: p.ensemble, Clock: &b.wall, Observer: observe.Discard()})
+	if err != nil {
+		w.failf("box %d has no server: %v", b.id, err)
+		return
+	}
+	if _, err := p.ensemble.Subscribe("/", func(batch ensemble.Batch) { w.applied(b, batch) }); err != nil {
+		w.failf("box %d is not followed: %v", b.id, err)
+	}
+	b.proc, b.paused, b.stopping = p, false, false
+	w.trace("box %d opens", b.id)
+}
+
+// servers is the configuration that the ensemble begins with.
+func (w *world) servers() quorum.Config {
+	var lines []string
+	for _, id := range w.ids {
+		role := "participant"
+		if len(w.learners) > 0 && id == w.learners[0] {
+			role = "observer"
+		}
+		lines = append(lines, fmt.Sprintf("server.%d=10.0.0.%d:2888:3888:%s;0.0.0.0:2181", id, id, role))
+	}
+	c, err := quorum.ParseConfig(strings.Join(lines, "\n"))
+	if err != nil {
+		w.failf("%v", err)
+	}
+	return c
+}
+
+// close ends what remains of a process, out of everybody's sight: nothing that it does arrives anywhere.
+func (p *process) close() {
+	p.dead = true
+	_ = p.ensemble.Close() // its disk may have failed
+	p.syncer.Close()
+	p.server.Close()
+}
+
+// end is the end of the process: its connections end, and the box is down. told: its kernel says so to the others.
+func (b *box) end(told bool) *process {
+	p := b.proc
+	p.dead, b.proc, b.power = true, nil, nil
+	p.group.Pause(false)
+	for _, x := range b.w.wires {
+		if x.box == b {
+			x.crash(told)
+		}
+	}
+	if told {
+		b.w.net.gone(b.id)
+	}
+	return p
+}
+
+// kill is kill -9: the directory stays as it was written.
+func (b *box) kill() { b.crash(powercut.Tail{}, powercut.Damage{}, true) }
+
+// crash ends the process and gives the box what it leaves on its disk.
+func (b *box) crash(tail powercut.Tail, d powercut.Damage, told bool) {
+	if b.proc == nil {
+		return
+	}
+	b.w.trace("box %d ends: %v told %v", b.id, d, told)
+	p := b.end(told)
+	b.life++
+	next := filepath.Join(b.w.dir, fmt.Sprintf("box%d.%d", b.id, b.life))
+	if err := powercut.Copy(b.dir, next, tail, d); err != nil {
+		b.w.failf("box %d: %v", b.id, err)
+	}
+	p.close()
+	_ = os.RemoveAll(b.dir) // memory, mostly
+	b.dir = next
+}
+
+// powerCut waits for the moment at which it hurts: a flush has been written and is not durable yet.
+type powerCut struct {
+	synced   raftlog.Position
+	segments int
+	deadline time.Duration
+}
+
+func (b *box) armPowerCut() {
+	if b.proc == nil || b.power != nil {
+		return
+	}
+	b.power = &powerCut{synced: b.proc.ensemble.LogSynced(), segments: b.countSegments(), deadline: b.w.now() + 300*time.Millisecond}
+}
+
+// watchPower cuts the power when a flush has just been written, or when there was none for long.
+func (b *box) watchPower() {
+	if b.power == nil || b.proc == nil {
+		return
+	}
+	was, now := b.power, b.proc.ensemble.LogSynced()
+	if now == was.synced {
+		if b.w.now() >= was.deadline {
+			b.crash(powercut.Tail{}, powercut.Damage{}, false)
+		}
+		return
+	}
+	left := b.countSegments()
+	if left < was.segments || now.File != was.synced.File && left == was.segments {
+		b.power.synced, b.power.segments = now, left // it dropped files, which it does behind the flush: the next one
+		return
+	}
+	tail := powercut.Tail{File: now.File, Flushed: was.synced.Length}
+	if now.File != was.synced.File {
+		tail.Flushed = 0
+	}
+	r := b.w.rand()
+	d := powercut.Damage{Kind: powercut.Kind(r.IntN(int(powercut.Kinds))), Seed: r.Uint64()}
+	d.At = tail.Flushed + r.Int64N(max(now.Length-tail.Flushed, 1))
+	b.w.powerCuts++
+	b.crash(tail, d, false)
+}
+
+func (b *box) countSegments() int {
+	names, err := filepath.Glob(filepath.Join(b.dir, "wal", strings.Repeat("?", 20)))
+	if err != nil {
+		b.w.failf("%v", err)
+	}
+	return len(names)
+}
+
+// stop is an orderly end: the box hands over if it leads, and closes.
+func (b *box) stop(then func()) {
+	if b.proc == nil || b.stopping {
+		return
+	}
+	b.stopping = true
+	p := b.proc
+	b.w.trace("box %d resigns", b.id)
+	p.ensemble.Resign(func() {
+		b.w.sched.After(0, "stop", func() {
+			if p.dead {
+				return
+			}
+			b.w.trace("box %d stops", b.id)
+			b.end(true).close()
+			then()
+		})
+	})
+}
+
+// pause stops the process for a while, as a signal does, or a hypervisor.
+func (b *box) pause(for_ time.Duration) {
+	if b.proc == nil || b.paused {
+		return
+	}
+	p := b.proc
+	b.paused = true
+	p.group.Pause(true)
+	b.w.sched.After(for_, "unpause", func() {
+		if b.proc == p {
+			b.paused = false
+			p.group.Pause(false)
+		}
+	})
+}
+
+// tree is what the box holds, for the last judgement.
+func (b *box) tree(visit func(path string, data []byte, stat jute.Stat)) error {
+	return b.proc.ensemble.View(func(t *znode.Tree, _ *ensemble.Watches) {
+		t.Walk("/", func(path string, data []byte, stat jute.Stat) bool {
+			visit(path, data, stat)
+			return true
+		})
+	})
+}

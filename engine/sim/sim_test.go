@@ -1,0 +1,120 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"cairn/engine/ensemble/zkserver"
+)
+
+var (
+	seeds   = flag.Int("sim.seeds", 20, "how many seeds")
+	from    = flag.Uint64("sim.from", 1, "the first seed")
+	seconds = flag.Int("sim.seconds", 4, "virtual seconds of faults for each seed")
+)
+
+// TestMain gives the simulation one processor and no garbage collector of its own accord: a goroutine that a step wakes
+// does not run before the step is over.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(-1)
+	os.Exit(m.Run())
+}
+
+// simulate runs one seed in a bubble of its own.
+func simulate(t *testing.T, cfg config) *world {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, cfg.seed)
+	var w *world
+	synctest.Test(t, func(t *testing.T) {
+		w = newWorld(t, cfg)
+		w.run()
+	})
+	w.judge() // outside of the bubble: the search for a linearization takes real time
+	runtime.GC()
+	return w
+}
+
+// report fails the test with what is needed to look into it.
+func (w *world) report(t *testing.T) {
+	t.Helper()
+	if w.failure == "" {
+		return
+	}
+	end := w.recent[max(0, len(w.recent)-recentMax):]
+	t.Errorf("seed %d, %s\n\nthe last steps:\n%s\n\nreplay: go test ./engine/sim -run 'TestSeeds$' -sim.seeds=1 -sim.from=%d -sim.seconds=%d",
+		w.cfg.seed, w.failure, strings.Join(end, "\n"), w.cfg.seed, w.cfg.seconds)
+}
+
+// Boxes die, lose power, are cut off, stand still and come back, while clients work: no rule of theirs is ever broken, no
+// two boxes disagree, and all serve again when it is over.
+func TestSeeds(t *testing.T) {
+	total := map[string]int{}
+	ops, steps := 0, 0
+	began := time.Now()
+	for seed := *from; seed < *from+uint64(*seeds); seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w := simulate(t, config{seed: seed, seconds: *seconds})
+			w.report(t)
+			for name, n := range w.faults.counts {
+				total[name] += n
+			}
+			total["snapshots carried"] += w.snapshots
+			total["tails damaged"] += w.powerCuts
+			for _, c := range w.clients {
+				total["sessions expired"] += c.expired
+			}
+			ops += len(w.record.History().Ops)
+			steps += w.steps
+		})
+	}
+	t.Logf("%d seeds of %d s in %v: %d operations, %d steps, %v", *seeds, *seconds, time.Since(began).Round(time.Millisecond), ops, steps, total)
+}
+
+// Servers that answer a read before the session's own earlier write is applied are found out, in every run, without any
+// fault's help.
+func TestABugIsFound(t *testing.T) {
+	for seed := uint64(201); seed <= 203; seed++ {
+		broken := func(cfg zkserver.Config) zkserver.Config { return cfg.WithEarlyReads(t) }
+		w := simulate(t, config{seed: seed, seconds: 3, calm: true, server: broken})
+		if !strings.Contains(w.failure, "reads: ") {
+			t.Errorf("seed %d: a server that answers reads early: %q", seed, w.failure)
+		}
+		w = simulate(t, config{seed: seed, seconds: 3, calm: true})
+		w.report(t)
+	}
+}
+
+// One seed is one trace, byte for byte: every step, every frame and message, every batch that is applied. Two seeds are
+// two.
+func TestASeedReplays(t *testing.T) {
+	trace := func(seed uint64) []string {
+		w := simulate(t, config{seed: seed, seconds: 3, trace: true})
+		w.report(t)
+		return strings.Split(w.lines.String(), "\n")
+	}
+	for seed := uint64(101); seed <= 103; seed++ {
+		a, b := trace(seed), trace(seed)
+		for i := range max(len(a), len(b)) {
+			if i >= len(a) || i >= len(b) || a[i] != b[i] {
+				t.Fatalf("seed %d: of %d and %d lines, line %d is\n%s\nand\n%s", seed, len(a), len(b), i+1, strings.Join(a[max(0, i-5):min(len(a), i+1)], "\n"),
+					strings.Join(b[max(0, i-5):min(len(b), i+1)], "\n"))
+			}
+		}
+		if len(a) < 5000 {
+			t.Fatalf("seed %d: a trace of %d lines: nothing happened", seed, len(a))
+		}
+	}
+	if a, b := trace(101), trace(104); strings.Join(a, "\n") == strings.Join(b, "\n") {
+		t.Fatal("two seeds, one trace: the seed decides nothing")
+	}
+}

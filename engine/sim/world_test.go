@@ -1,0 +1,367 @@
+package sim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/jute"
+	"cairn/engine/ensemble/zkserver"
+	"cairn/engine/sim/history"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+)
+
+// world is one run: everything follows from the seed.
+type world struct {
+	t     *testing.T
+	cfg   config
+	clock *clock.Virtual
+	sched *mailbox.Scheduler
+	net   *network
+	began time.Time // of the bubble
+
+	ids, voters, learners []uint64
+	boxes                 map[uint64]*box
+	wires                 []*wire
+	wireCount             int
+	clients               []*client
+	record                *history.Recorder
+	sessionTimeout        time.Duration
+	linearizable          bool // the servers answer no read that may be stale
+	prepared              int  // of what everybody works on
+	over                  bool
+
+	faults faults
+	dir    string
+
+	// What must hold at all times.
+	leaders map[uint64]uint64 // by term
+	digests map[uint64]digest // by index
+	failure string
+
+	lines  *strings.Builder // the whole trace, where a test wants it
+	recent []string         // its end
+	hash   uint64
+	steps  int
+
+	snapshots, powerCuts int
+}
+
+type digest struct {
+	box uint64
+	sum uint64
+}
+
+// config is what a run is asked for.
+type config struct {
+	seed    uint64
+	seconds int
+	// calm: no faults.
+	calm bool
+	// trace keeps all of it.
+	trace bool
+	// server has the last word about the servers.
+	server func(zkserver.Config) zkserver.Config
+}
+
+const (
+	recentMax = 80
+	// collectEvery is after how many steps garbage is collected: never during a step.
+	collectEvery = 20_000
+	// quietMax is how long the boxes may take to serve, all of them, and to agree, once nothing goes wrong any more.
+	quietMax = 20 * time.Second
+)
+
+func newWorld(t *testing.T, cfg config) *world {
+	w := &world{t: t, cfg: cfg, clock: clock.NewVirtual(time.Unix(1_700_000_000, 0)), began: time.Now()}
+	w.sched = mailbox.NewScheduler(cfg.seed, w.clock)
+	w.sched.Trace = func(line string) { w.trace("%s", line) }
+	w.leaders, w.digests, w.boxes = map[uint64]uint64{}, map[uint64]digest{}, map[uint64]*box{}
+	w.record = history.NewRecorder(func() time.Duration { return w.now() })
+	if cfg.trace {
+		w.lines = &strings.Builder{}
+	}
+	w.dir = tempDir(t)
+	w.shape()
+	w.net = &network{w: w, lanes: map[lane][][]byte{}, cuts: map[[2]uint64]cut{}, delay: 2 * time.Millisecond}
+	for _, id := range w.ids {
+		w.boxes[id] = &box{w: w, id: id, dir: fmt.Sprintf("%s/box%d.0", w.dir, id), wall: wallClock{Virtual: w.clock}}
+	}
+	return w
+}
+
+// shape chooses how many boxes and clients there are.
+func (w *world) shape() {
+	r := w.rand()
+	voters, learners := 3, 0
+	switch n := r.IntN(20); {
+	case n < 4:
+		voters = 5
+	case n < 8:
+		learners = 1
+	}
+	for id := uint64(1); id <= uint64(voters+learners); id++ {
+		w.ids = append(w.ids, id)
+		if id <= uint64(voters) {
+			w.voters = append(w.voters, id)
+		} else {
+			w.learners = append(w.learners, id)
+		}
+	}
+	slices.Reverse(w.learners)
+	w.linearizable = r.IntN(4) == 0
+	w.sessionTimeout = 2*time.Second + time.Duration(r.Int64N(int64(4*time.Second)))
+}
+
+func (w *world) rand() *rand.Rand { return w.sched.Rand() }
+
+func (w *world) now() time.Duration { return w.clock.Now().Mono }
+
+// trace notes one thing that happens.
+func (w *world) trace(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	w.hash = w.hash*1_099_511_628_211 ^ sum([]byte(line))
+	if w.lines != nil {
+		w.lines.WriteString(line + "\n")
+	}
+	if len(w.recent) >= 2*recentMax {
+		w.recent = append(w.recent[:0], w.recent[recentMax:]...)
+	}
+	w.recent = append(w.recent, line)
+}
+
+func sum(b []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(b)
+	return h.Sum64()
+}
+
+// failf is the end of the run. The first word counts.
+func (w *world) failf(format string, args ...any) {
+	if w.failure == "" {
+		w.failure = fmt.Sprintf("at %v: ", w.now()) + fmt.Sprintf(format, args...)
+	}
+}
+
+func (w *world) serverConfig() zkserver.Config {
+	cfg := zkserver.Config{Limits: smallLimits(), TickTime: tick, LinearizableReads: w.linearizable}
+	if w.cfg.server != nil {
+		cfg = w.cfg.server(cfg)
+	}
+	return cfg
+}
+
+// step is the world's: one step of the scheduler, and then everything that follows from it at once.
+func (w *world) step() {
+	before := w.now()
+	w.sched.Step()
+	if passed := w.now() - before; passed > 0 {
+		time.Sleep(passed) // the bubble's clock is the connections' deadlines'
+	}
+	synctest.Wait()
+	if w.steps++; w.steps%collectEvery == 0 {
+		runtime.GC()
+	}
+	for _, x := range w.wires {
+		x.collect()
+	}
+	w.wires = slices.DeleteFunc(w.wires, (*wire).over)
+	for _, id := range w.ids {
+		w.look(w.boxes[id])
+	}
+}
+
+// look checks what must hold of a box, and follows it when it ends by itself.
+func (w *world) look(b *box) {
+	b.watchPower()
+	if b.proc == nil {
+		return
+	}
+	s := b.proc.ensemble.Status()
+	if s.Role == "leader" && !b.proc.dead {
+		if other, ok := w.leaders[s.Term]; ok && other != b.id {
+			w.failf("boxes %d and %d lead in term %d", other, b.id, s.Term)
+		}
+		w.leaders[s.Term] = b.id
+	}
+	if err := b.proc.ensemble.Failed(); err != nil {
+		if !b.proc.faulty() {
+			w.failf("box %d failed: %v", b.id, err)
+		}
+		w.trace("box %d failed", b.id)
+		b.kill()
+		w.restart(b)
+	}
+}
+
+// restart opens a box that is down, after a while.
+func (w *world) restart(b *box) {
+	w.sched.After(50*time.Millisecond+time.Duration(w.rand().Int64N(int64(1500*time.Millisecond))), "restart", func() {
+		if b.proc == nil && !w.over {
+			b.open()
+		}
+	})
+}
+
+// applied is told of what every box applies: at one index all have one tree.
+func (w *world) applied(b *box, batch ensemble.Batch) {
+	d := digest{b.id, batch.Tree.Digest()}
+	w.trace("box %d applied %d zxid %d digest %x", b.id, batch.Index, batch.Zxid, d.sum)
+	if other, ok := w.digests[batch.Index]; ok && other.sum != d.sum {
+		w.failf("at index %d box %d has digest %x and box %d %x", batch.Index, b.id, d.sum, other.box, other.sum)
+	}
+	w.digests[batch.Index] = d
+}
+
+// runUntil steps until cond holds, for some virtual time at the most.
+func (w *world) runUntil(limit time.Duration, cond func() bool) bool {
+	end := w.now() + limit
+	for w.failure == "" && !cond() {
+		if w.now() > end {
+			return false
+		}
+		w.step()
+	}
+	return w.failure == ""
+}
+
+// run is the whole run.
+func (w *world) run() {
+	for _, id := range w.ids {
+		w.boxes[id].open()
+	}
+	for id := range 5 {
+		w.clients = append(w.clients, newClient(w, id+1))
+	}
+	if !w.runUntil(quietMax, func() bool { return w.prepared == len(directories)+len(pair) }) {
+		w.failf("the ensemble does not come up: %s", w.describe())
+	}
+	if !w.cfg.calm {
+		w.faults.start(w)
+	}
+	w.runUntil(time.Duration(w.cfg.seconds)*time.Second, func() bool { return false })
+	w.calmDown()
+	w.settle()
+	w.over = true
+	w.end()
+}
+
+// settle waits until all serve, have the same tree, and the clients have read everything once more.
+func (w *world) settle() {
+	if w.failure != "" {
+		return
+	}
+	for _, c := range w.clients {
+		c.draining = true
+	}
+	calm := func() bool {
+		for _, c := range w.clients {
+			if !c.ready || len(c.pending) > 0 || !c.audited() {
+				return false
+			}
+		}
+		index, _ := w.boxes[w.ids[0]].appliedIndex()
+		for _, id := range w.ids {
+			b := w.boxes[id]
+			if i, serves := b.appliedIndex(); !serves || i != index {
+				return false
+			}
+		}
+		return true
+	}
+	if !w.runUntil(quietMax, calm) && w.failure == "" {
+		w.failf("all faults ended %v ago, and not all serve and agree: %s", quietMax, w.describe())
+	}
+}
+
+func (b *box) appliedIndex() (uint64, bool) {
+	if b.proc == nil {
+		return 0, false
+	}
+	index, _ := b.proc.ensemble.Applied()
+	return index, b.proc.ensemble.Serving()
+}
+
+func (w *world) describe() string {
+	var parts []string
+	for _, id := range w.ids {
+		b := w.boxes[id]
+		if b.proc == nil {
+			parts = append(parts, fmt.Sprintf("box %d is down", id))
+			continue
+		}
+		s := b.proc.ensemble.Status()
+		parts = append(parts, fmt.Sprintf("box %d %s term %d leader %d applied %d serving %v paused %v voters %v learners %v", id, s.Role, s.Term, s.Leader,
+			s.Applied, s.Serving, b.paused, s.Voters, s.Learners))
+	}
+	for _, c := range w.clients {
+		parts = append(parts, fmt.Sprintf("client %d ready %v box %d pending %d audited %d", c.id, c.ready, c.lastBox, len(c.pending), c.work.audited))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// end takes everything down, so that no goroutine is left in the bubble. The trees are judged before.
+func (w *world) end() {
+	if w.failure == "" {
+		w.judgeTrees()
+	}
+	for _, c := range w.clients {
+		if c.wire != nil {
+			c.wire.hangUp()
+		}
+	}
+	for _, id := range w.ids {
+		b := w.boxes[id]
+		if b.proc != nil {
+			b.end(false).close()
+		}
+	}
+	synctest.Wait()
+}
+
+// judgeTrees compares every box's tree with what was acknowledged.
+func (w *world) judgeTrees() {
+	h := w.record.History()
+	for _, id := range w.ids {
+		tree := map[string]history.Node{}
+		err := w.boxes[id].tree(func(path string, data []byte, stat jute.Stat) {
+			tree[path] = history.Node{Value: string(data), Version: stat.Version, Czxid: stat.Czxid, Mzxid: stat.Mzxid}
+		})
+		if err != nil {
+			w.failf("box %d shows no tree: %v", id, err)
+			return
+		}
+		for _, v := range history.Final(h, tree) {
+			w.failf("box %d: %v", id, v)
+		}
+	}
+}
+
+// judge checks the history.
+func (w *world) judge() {
+	if w.failure != "" {
+		return
+	}
+	for _, v := range history.Check(w.record.History(), history.Options{ExpirySlack: w.expirySlack(), Patience: 60 * time.Second}) {
+		w.failf("%v", v)
+	}
+}
+
+// tempDir is a directory in memory where there is one.
+func tempDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "sim")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
