@@ -33,7 +33,7 @@ func Check(h *History, o Options) []Violation {
 	}
 	x := newIndex(h)
 	return slices.Concat(
-		checkLinearizable(h, o.Patience), checkZxids(h), checkReads(x), checkFIFO(x), checkSequences(h), checkLocks(x),
+		checkLinearizable(x, o.Patience), checkZxids(h), checkReads(x), checkFIFO(x), checkSequences(h), checkLocks(x),
 		checkWatches(x), checkSessions(x, o.ExpirySlack),
 	)
 }

@@ -94,6 +94,38 @@ func TestAnUnknownWriteMayHappenLateOrNever(t *testing.T) {
 	s.wants(t, "linearizability reads", "lost", "must come next")
 }
 
+// Writes without an answer that nobody saw are many and alike: their subsets are not all tried.
+func TestManyUnknownWritesAreDecidedFast(t *testing.T) {
+	run := func(version int32) *script {
+		s := newScript()
+		s.create(1, 1)
+		for i := range 60 {
+			s.ask(fmt.Sprint(i), on(2, Set, "/a", fmt.Sprint("lost", i)))
+			s.ask(fmt.Sprint("multi", i), multi(3, Part{Kind: Set, Path: "/a", Value: fmt.Sprint("m", i), Version: -1}, Part{Kind: Set, Path: "/b", Value: fmt.Sprint("m", i), Version: -1}))
+			if i%3 == 0 { // one of them has happened
+				s.set(1, fmt.Sprint(i), int32(2*(i/3+1)), int64(10+10*i))
+			}
+		}
+		s.do(on(1, SyncRead, "/a", ""), got("57", version, 580, 600))
+		return s
+	}
+	run(40).wants(t, "")
+	run(41).wants(t, "linearizability reads")
+}
+
+// A write without an answer whose value was read did happen, and then.
+func TestAWitnessedWriteHasItsPlace(t *testing.T) {
+	s := newScript()
+	s.create(1, 1)
+	s.ask("lost", on(2, Set, "/a", "lost"))
+	s.do(on(3, Read, "/a", ""), got("lost", 1, 2, 2))
+	s.set(1, "1", 2, 3)
+	s.do(on(1, SyncRead, "/a", ""), got("1", 2, 3, 3))
+	s.wants(t, "")
+	s.do(on(1, SyncRead, "/a", ""), got("lost", 3, 4, 4)) // once only
+	s.wants(t, "linearizability", "lost")
+}
+
 func TestAStaleSyncReadIsFound(t *testing.T) {
 	s := newScript()
 	s.create(1, 1)

@@ -27,12 +27,18 @@ type index struct {
 	children map[string][]change
 	// unknown are the writes without an answer, by path.
 	unknown map[string][]*Op
+	// writers are how many operations write a value to a path, readers the first that has read it.
+	writers map[written]int
+	readers map[written]*Op
 	// seen is what each session saw, in its order: answered operations where they were answered, and events.
 	seen map[int64][]any
 }
 
+// written is a value at a path.
+type written struct{ path, value string }
+
 func newIndex(h *History) *index {
-	x := &index{h: h, data: map[string][]change{}, children: map[string][]change{}, unknown: map[string][]*Op{}, seen: map[int64][]any{}}
+	x := &index{h: h, data: map[string][]change{}, children: map[string][]change{}, unknown: map[string][]*Op{}, writers: map[written]int{}, readers: map[written]*Op{}, seen: map[int64][]any{}}
 	for _, o := range h.Ops {
 		if o.Kind != Acquire && o.Known() {
 			x.seen[o.Session] = append(x.seen[o.Session], o)
@@ -82,6 +88,9 @@ func (x *index) note(o *Op) {
 		if p.Check {
 			continue
 		}
+		if p.Kind != Delete {
+			x.writers[written{p.Path, p.Value}]++
+		}
 		if !o.Known() {
 			x.unknown[p.Path] = append(x.unknown[p.Path], o)
 			continue
@@ -99,6 +108,11 @@ func (x *index) note(o *Op) {
 		}
 	}
 	r := &o.Result
+	if at := (written{o.Path, r.Value}); o.done() && (o.Kind == Read || o.Kind == SyncRead) {
+		if first := x.readers[at]; first == nil || o.returned < first.returned {
+			x.readers[at] = o
+		}
+	}
 	if o.done() && (o.Kind == Read || o.Kind == SyncRead) && r.Mzxid > 0 {
 		x.data[o.Path] = append(x.data[o.Path], change{zxid: r.Mzxid, there: true, value: r.Value, version: r.Version, by: o})
 	}

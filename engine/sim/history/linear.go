@@ -18,12 +18,28 @@ type node struct {
 	mzxid   int64
 }
 
+// state is that of a group of registers.
+type state struct {
+	nodes []node
+	// zxid of the newest transaction that an answer has told of: writes happen in the order of their zxids, and a read shows
+	// all up to its own.
+	zxid int64
+	// used is how many writes without an answer have happened, by class.
+	used []int
+}
+
+func (s state) equal(t state) bool {
+	return s.zxid == t.zxid && slices.Equal(s.nodes, t.nodes) && slices.Equal(s.used, t.used)
+}
+
 // call is an operation as the model sees it: its parts by the number of their register, and the answer, nil when there
-// was none.
+// was none and nobody has seen what it wrote.
 type call struct {
 	op     *Op
 	parts  []modelPart
 	result *Result
+	// class and rank: see unanswered.
+	class, rank int
 }
 
 type modelPart struct {
@@ -34,13 +50,13 @@ type modelPart struct {
 
 // checkLinearizable searches for an order of the writes and the reads behind a sync that explains every answer. Registers
 // that a multi joins are judged together, others each by itself.
-func checkLinearizable(h *History, patience time.Duration) []Violation {
+func checkLinearizable(x *index, patience time.Duration) []Violation {
 	var violations []Violation
-	for _, g := range groups(h) {
+	for _, g := range groups(x) {
 		model := porcupine.Model{
-			Init:  func() any { return make([]node, len(g.paths)) },
+			Init:  func() any { return g.init() },
 			Step:  step,
-			Equal: func(a, b any) bool { return slices.Equal(a.([]node), b.([]node)) },
+			Equal: func(a, b any) bool { return a.(state).equal(b.(state)) },
 		}
 		switch verdict, info := porcupine.CheckOperationsVerbose(model, g.operations, patience); verdict {
 		case porcupine.Illegal:
@@ -57,10 +73,17 @@ func checkLinearizable(h *History, patience time.Duration) []Violation {
 type group struct {
 	paths      []string
 	operations []porcupine.Operation
+	classes    map[string]int // by number
+	ranks      []int          // by class: how many it has
+}
+
+func (g *group) init() state {
+	return state{nodes: make([]node, len(g.paths)), used: make([]int, len(g.ranks))}
 }
 
 // groups splits the history.
-func groups(h *History) []*group {
+func groups(x *index) []*group {
+	h := x.h
 	root := map[string]string{} // a forest: each path's parent in it
 	var find func(string) string
 	find = func(p string) string {
@@ -86,11 +109,11 @@ func groups(h *History) []*group {
 		}
 		g := byRoot[find(parts[0].Path)]
 		if g == nil {
-			g = &group{}
+			g = &group{classes: map[string]int{}}
 			byRoot[find(parts[0].Path)] = g
 			all = append(all, g)
 		}
-		c := call{op: o}
+		c := call{op: o, class: -1}
 		for _, p := range parts {
 			if _, ok := number[p.Path]; !ok {
 				number[p.Path] = len(g.paths)
@@ -101,10 +124,51 @@ func groups(h *History) []*group {
 		end := int64(math.MaxInt64)
 		if o.Known() {
 			c.result, end = &o.Result, int64(o.returned)
+		} else if read := x.witness(o); read != nil {
+			// It has happened: somebody read what it wrote, and when.
+			c.result, end = &Result{Zxid: read.Result.Mzxid, Version: read.Result.Version}, int64(read.returned)
+		} else {
+			g.unanswered(x, &c)
 		}
 		g.operations = append(g.operations, porcupine.Operation{ClientId: o.Client, Input: c, Output: c, Call: int64(o.invoked), Return: end})
 	}
 	return all
+}
+
+// witness is the first read that shows what a write without an answer wrote, where nobody else wrote the same.
+func (x *index) witness(o *Op) *Op {
+	for _, p := range o.parts() {
+		if p.Check || p.Kind == Delete || x.writers[written{p.Path, p.Value}] != 1 {
+			continue
+		}
+		if read := x.readers[written{p.Path, p.Value}]; read != nil && read.Result.Mzxid > 0 {
+			return read
+		}
+	}
+	return nil
+}
+
+// unanswered classes a write of which nobody can say whether it happened: those that do the same, but for values that
+// nobody has read, are of one class, and happen in the order of asking or not at all. Any other order would explain no
+// more: one that was asked for earlier could stand in the place of a later one. Without it the search would try all
+// of their subsets.
+func (g *group) unanswered(x *index, c *call) {
+	key := ""
+	for _, p := range c.parts {
+		value := p.Value
+		if x.readers[written{p.Path, value}] == nil {
+			value = ""
+		}
+		key += fmt.Sprintf("%d %v %d %d %q;", p.Kind, p.Check, p.register, p.Version, value)
+	}
+	class, ok := g.classes[key]
+	if !ok {
+		class = len(g.ranks)
+		g.classes[key] = class
+		g.ranks = append(g.ranks, 0)
+	}
+	c.class, c.rank = class, g.ranks[class]
+	g.ranks[class]++
 }
 
 // registers are the parts that the model looks into. Ephemeral nodes end with their sessions, at times that nobody is
@@ -135,39 +199,50 @@ func (o *Op) counts() bool {
 }
 
 // step is the model: whether the answer can be had in the state, and the state behind.
-func step(state, input, _ any) (bool, any) {
-	nodes, c := state.([]node), input.(call)
+func step(before, input, _ any) (bool, any) {
+	s, c := before.(state), input.(call)
 	if len(c.parts) == 1 && c.parts[0].read {
-		return readStep(nodes, c)
+		return readStep(s, c)
 	}
-	next, code := apply(nodes, c)
+	if c.class >= 0 {
+		if s.used[c.class] != c.rank {
+			return false, nil
+		}
+		s.used = slices.Clone(s.used)
+		s.used[c.class]++
+	}
+	next, code := apply(s.nodes, c)
+	r := c.result
 	switch {
-	case c.result == nil:
-		return true, next
-	case code != c.result.Code:
+	case r == nil:
+	case code != r.Code || r.Zxid > 0 && r.Zxid <= s.zxid:
 		return false, nil
-	case code == OK && c.op.Kind == Set && next[c.parts[0].register].version != c.result.Version:
+	case code == OK && c.op.Kind == Set && next[c.parts[0].register].version != r.Version:
 		return false, nil
+	default:
+		s.zxid = max(s.zxid, r.Zxid)
 	}
-	return true, next
+	s.nodes = next
+	return true, s
 }
 
 // readStep compares an answer with the state, and learns the mzxid of a write that had no answer.
-func readStep(nodes []node, c call) (bool, any) {
-	n, r := nodes[c.parts[0].register], c.result
+func readStep(s state, c call) (bool, any) {
+	n, r := s.nodes[c.parts[0].register], c.result
 	switch {
-	case r.Code == NoNode:
-		return !n.there, nodes
-	case r.Code != OK || !n.there || n.value != r.Value || n.version != r.Version:
+	case r.Zxid > 0 && r.Zxid < s.zxid, r.Code == NoNode && n.there, r.Code != OK && r.Code != NoNode:
 		return false, nil
-	case r.Mzxid == 0 || n.mzxid == r.Mzxid:
-		return true, nodes
-	case n.mzxid != 0:
+	case r.Code == OK && (!n.there || n.value != r.Value || n.version != r.Version):
+		return false, nil
+	case r.Code == OK && r.Mzxid != 0 && n.mzxid != 0 && n.mzxid != r.Mzxid:
 		return false, nil
 	}
-	nodes = slices.Clone(nodes)
-	nodes[c.parts[0].register].mzxid = r.Mzxid
-	return true, nodes
+	s.zxid = max(s.zxid, r.Zxid)
+	if r.Code == OK && r.Mzxid != n.mzxid && r.Mzxid != 0 {
+		s.nodes = slices.Clone(s.nodes)
+		s.nodes[c.parts[0].register].mzxid = r.Mzxid
+	}
+	return true, s
 }
 
 // apply does what the server would: all parts or none, and the first error.
@@ -209,12 +284,12 @@ func (g *group) explain(info porcupine.LinearizationInfo) Violation {
 			best = linearization
 		}
 	}
-	state := make([]node, len(g.paths))
+	end := g.init()
 	taken := map[int]bool{}
 	for _, id := range best {
 		taken[id] = true
-		if _, next := step(state, g.operations[id].Input, nil); next != nil {
-			state = next.([]node)
+		if _, next := step(end, g.operations[id].Input, nil); next != nil {
+			end = next.(state)
 		}
 	}
 	var items []any
@@ -233,12 +308,12 @@ func (g *group) explain(info porcupine.LinearizationInfo) Violation {
 		}
 	}
 	return violation("linearizability", items, "after %d of %d operations the state is %s, and none of those that must come next fits:",
-		len(best), len(g.operations), g.describe(state))
+		len(best), len(g.operations), g.describe(end.nodes))
 }
 
-func (g *group) describe(state []node) string {
+func (g *group) describe(nodes []node) string {
 	var parts []string
-	for i, n := range state {
+	for i, n := range nodes {
 		if !n.there {
 			parts = append(parts, g.paths[i]+" absent")
 			continue
