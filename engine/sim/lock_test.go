@@ -12,7 +12,6 @@ import (
 // lock; each of the others watches the one before it.
 type lock struct {
 	state lockState
-	tries int
 	// node is the client's own, and czxid its token.
 	node  string
 	czxid int64

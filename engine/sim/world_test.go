@@ -47,6 +47,7 @@ type world struct {
 	leaders map[uint64]uint64 // by term
 	digests map[uint64]digest // by index
 	failure string
+	broken  map[string]int // rules of the history, by name
 
 	lines  *strings.Builder // the whole trace, where a test wants it
 	recent []string         // its end
@@ -85,6 +86,7 @@ func newWorld(t *testing.T, cfg config) *world {
 	w := &world{t: t, cfg: cfg, clock: clock.NewVirtual(time.Unix(1_700_000_000, 0)), began: time.Now()}
 	w.sched = mailbox.NewScheduler(cfg.seed, w.clock)
 	w.sched.Trace = func(line string) { w.trace("%s", line) }
+	w.broken = map[string]int{}
 	w.leaders, w.digests, w.boxes = map[uint64]uint64{}, map[uint64]digest{}, map[uint64]*box{}
 	w.record = history.NewRecorder(func() time.Duration { return w.now() })
 	if cfg.trace {
@@ -118,7 +120,7 @@ func (w *world) shape() {
 		}
 	}
 	slices.Reverse(w.learners)
-	w.linearizable = r.IntN(4) == 0
+	w.linearizable = r.IntN(4) == 0 && w.cfg.server == nil
 	w.sessionTimeout = 2*time.Second + time.Duration(r.Int64N(int64(4*time.Second)))
 }
 
@@ -352,6 +354,7 @@ func (w *world) judge() {
 		return
 	}
 	for _, v := range history.Check(w.record.History(), history.Options{ExpirySlack: w.expirySlack(), Patience: 60 * time.Second}) {
+		w.broken[v.Rule]++
 		w.failf("%v", v)
 	}
 }
