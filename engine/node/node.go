@@ -206,7 +206,7 @@ func (n *Node) openEnsemble() error {
 	}
 	if n.peers != nil {
 		deps.Transport, deps.Ask = n.peers, n.peers.ask
-		deps.Peers = func(c quorum.Config, changed bool) { n.peers.link.SetPeers(n.cfg.Ensemble.addresses(c, changed)) }
+		deps.Peers = n.follow
 	}
 	e, err := ensemble.Open(n.ensembleConfig(), deps)
 	if err != nil {

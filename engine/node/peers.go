@@ -62,6 +62,7 @@ func EnsembleFrom(f *zoocfg.Config) *Ensemble {
 // peers carries the ensemble's messages over the link. It is the ensemble's Transport and the link's Handler.
 type peers struct {
 	link     *link.Link
+	warned   atomic.Bool                       // that this box's own file is out of date
 	ensemble atomic.Pointer[ensemble.Ensemble] // nil while it is being opened: what is lost then is sent again
 
 	mu      sync.Mutex // protects what follows
@@ -127,6 +128,16 @@ func (p *peers) Ask(from uint64, question []byte) []byte {
 	reply := make(chan []byte, 1)
 	e.Answer(from, question, func(b []byte) { reply <- b })
 	return <-reply
+}
+
+// follow tells the link where the servers are. It is called by the ensemble's owner and does not block.
+func (n *Node) follow(c quorum.Config, changed bool) {
+	e := n.cfg.Ensemble
+	if older := e.Servers.Differs(c); changed && older != "" && !n.peers.warned.Swap(true) {
+		n.deps.Observer.Log.Warn("the server lines of this server's own file are not those of the ensemble any more, and do not count",
+			"difference", older)
+	}
+	n.peers.link.SetPeers(e.addresses(c, changed))
 }
 
 // addresses are where the servers of a configuration are. What this box's own file says of a server stands until somebody

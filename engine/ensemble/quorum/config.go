@@ -110,6 +110,27 @@ func (c Config) Server(id int64) (Server, bool) {
 	return Server{}, false
 }
 
+// Differs names the first server that another configuration has otherwise or not at all, or that this one lacks; "" if they
+// agree on who is where and votes. What clients are told to connect to is left out.
+func (c Config) Differs(o Config) string {
+	for _, s := range c.Servers {
+		t, ok := o.Server(s.ID)
+		s.ClientAddress, t.ClientAddress = "", ""
+		switch {
+		case !ok:
+			return fmt.Sprintf("server.%d does not belong to it", s.ID)
+		case s.Text() != t.Text():
+			return fmt.Sprintf("server.%d is %s there, and %s here", s.ID, t.Text(), s.Text())
+		}
+	}
+	for _, t := range o.Servers {
+		if _, ok := c.Server(t.ID); !ok {
+			return fmt.Sprintf("server.%d is missing here", t.ID)
+		}
+	}
+	return ""
+}
+
 // Participants is how many vote.
 func (c Config) Participants() (n int) {
 	for _, s := range c.Servers {
