@@ -14,7 +14,6 @@ import (
 
 	"cairn/engine/console"
 	"cairn/engine/ensemble"
-	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/zkserver"
 	"cairn/engine/ensemble/zkserver/zkadmin"
 	"cairn/engine/ensemble/zkserver/zoocfg"

@@ -34,14 +34,10 @@ func TestConfigReadsWhatItWrites(t *testing.T) {
 func TestDifferences(t *testing.T) {
 	c := config(t, "server.1=a:1:2;2181", "server.2=b:1:2")
 	for _, test := range [][2]string{
-		{"server.1=a:1:2
-server.2=b:1:2:participant;9", ""},
+		{"server.1=a:1:2\nserver.2=b:1:2:participant;9", ""},
 		{"server.1=a:1:2", "server.2 does not belong to it"},
-		{"server.1=a:1:2
-server.2=b:1:2
-server.3=c:1:2", "server.3 is missing here"},
-		{"server.1=a:1:2
-server.2=b:1:2:observer", "server.2 is b:1:2:observer there, and b:1:2:participant here"},
+		{"server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2", "server.3 is missing here"},
+		{"server.1=a:1:2\nserver.2=b:1:2:observer", "server.2 is b:1:2:observer there, and b:1:2:participant here"},
 	} {
 		if got := c.Differs(config(t, test[0])); got != test[1] {
 			t.Errorf("%q: %q, want %q", test[0], got, test[1])
