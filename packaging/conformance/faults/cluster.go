@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	wholeMax    = 30 * time.Second // until all boxes serve, after a start or a heal
+	wordTimeout = time.Second
+	pollPause   = 5 * time.Millisecond
+	stopMax     = 15 * time.Second
+)
+
+// Process is one box.
+type Process struct {
+	box    int
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	exit   error // valid once ended is closed
+	halted bool  // by SIGSTOP
+}
+
+// Cluster is the three processes. The main goroutine owns it.
+type Cluster struct {
+	network *Network
+	binary  string
+	dir     string
+	process [boxes + 1]*Process
+}
+
+// NewCluster writes the boxes' configurations into dir and starts nothing.
+func NewCluster(network *Network, binary, dir string) (*Cluster, error) {
+	c := &Cluster{network: network, binary: binary, dir: dir}
+	for box := 1; box <= boxes; box++ {
+		data := c.data(box)
+		if err := os.MkdirAll(data, 0o755); err != nil {
+			return nil, err
+		}
+		// All sessions may come to one box, and all from one address.
+		text := fmt.Sprintf("dataDir=%s\nclientPort=2181\ntickTime=2000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\n4lw.commands.whitelist=*\n", data)
+		for other := 1; other <= boxes; other++ {
+			text += fmt.Sprintf("server.%d=%s:2888:3888\n", other, network.PeerAddress(other))
+		}
+		if err := os.WriteFile(filepath.Join(data, "zoo.cfg"), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(data, "myid"), fmt.Appendf(nil, "%d\n", box), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *Cluster) data(box int) string { return filepath.Join(c.dir, fmt.Sprintf("box%d", box)) }
+
+// Address is where clients find a box.
+func (c *Cluster) Address(box int) string { return c.network.ClientAddress(box) + ":2181" }
+
+// Start starts a box's process and does not wait for it to serve.
+func (c *Cluster) Start(box int) error {
+	log, err := os.OpenFile(filepath.Join(c.dir, fmt.Sprintf("box%d.log", box)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command("ip", "netns", "exec", c.network.Namespace(box), c.binary, "start", "--zoo-cfg", filepath.Join(c.data(box), "zoo.cfg"))
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it survives ip's exec
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start box %d: %w", box, err)
+	}
+	p := &Process{box: box, cmd: cmd, ended: make(chan struct{})}
+	c.process[box] = p
+	go func() {
+		p.exit = cmd.Wait()
+		close(p.ended)
+	}()
+	return nil
+}
+
+// Kill ends a box's process with SIGKILL and waits for its end.
+func (c *Cluster) Kill(box int) {
+	p := c.process[box]
+	if p == nil {
+		return
+	}
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.ended
+	c.process[box] = nil
+}
+
+// Halt stops a box's process (SIGSTOP) and Resume lets it go on.
+func (c *Cluster) Halt(box int) error { return c.signal(box, syscall.SIGSTOP, true) }
+
+// Resume is the end of Halt.
+func (c *Cluster) Resume(box int) error { return c.signal(box, syscall.SIGCONT, false) }
+
+func (c *Cluster) signal(box int, s syscall.Signal, halted bool) error {
+	p := c.process[box]
+	if p == nil {
+		return fmt.Errorf("box %d does not run", box)
+	}
+	p.halted = halted
+	return p.cmd.Process.Signal(s)
+}
+
+// Crashed names a box whose process ended by itself.
+func (c *Cluster) Crashed() error {
+	for _, p := range c.process[1:] {
+		if p == nil {
+			continue
+		}
+		select {
+		case <-p.ended:
+			return fmt.Errorf("box %d ended by itself: %v; its log is %s", p.box, p.exit, filepath.Join(c.dir, fmt.Sprintf("box%d.log", p.box)))
+		default:
+		}
+	}
+	return nil
+}
+
+// Close asks all processes to end, and kills those that do not.
+func (c *Cluster) Close() {
+	for _, p := range c.process[1:] {
+		if p == nil {
+			continue
+		}
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	}
+	deadline := time.After(stopMax)
+	for box := 1; box <= boxes; box++ {
+		if p := c.process[box]; p != nil {
+			select {
+			case <-p.ended:
+			case <-deadline:
+			}
+			c.Kill(box)
+		}
+	}
+}
+
+// Leader is the box that says that it leads, 0 when none does. Where two do, after a fault, the caller asks again.
+func (c *Cluster) Leader() int {
+	leader := 0
+	for box := 1; box <= boxes; box++ {
+		if c.mode(box) == "leader" {
+			if leader != 0 {
+				return 0
+			}
+			leader = box
+		}
+	}
+	return leader
+}
+
+// Whole waits until one box leads and the others follow it.
+func (c *Cluster) Whole(ctx context.Context) (leader int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wholeMax)
+	defer cancel()
+	for {
+		modes := map[string]int{}
+		for box := 1; box <= boxes; box++ {
+			m := c.mode(box)
+			modes[m]++
+			if m == "leader" {
+				leader = box
+			}
+		}
+		if modes["leader"] == 1 && modes["follower"] == boxes-1 {
+			return leader, nil
+		}
+		if err := c.Crashed(); err != nil {
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, fmt.Errorf("the boxes are not one ensemble after %v: %v", wholeMax, modes)
+		case <-time.After(pollPause):
+		}
+	}
+}
+
+// mode is what srvr says of a box: leader, follower, or nothing when it does not serve.
+func (c *Cluster) mode(box int) string {
+	text, err := c.word(box, "srvr")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(text) {
+		if mode, ok := strings.CutPrefix(line, "Mode: "); ok {
+			return strings.TrimSpace(mode)
+		}
+	}
+	return ""
+}
+
+// word asks a box a four-letter word.
+func (c *Cluster) word(box int, word string) (string, error) {
+	conn, err := net.DialTimeout("tcp", c.Address(box), wordTimeout)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(wordTimeout)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, word); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(conn, 1<<20))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return string(b), nil
+}

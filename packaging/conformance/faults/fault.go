@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// kinds are the faults that a round may have.
+var kinds = []string{"kill", "oneway", "bothways", "flapping", "stop"}
+
+const (
+	holdMin     = 1500 * time.Millisecond // how long a fault stays
+	holdMax     = 4 * time.Second
+	stopHoldMin = time.Second
+	stopHoldMax = 10 * time.Second
+	flapMin     = 100 * time.Millisecond // how long a flapping link is up, or down
+	flapMax     = 400 * time.Millisecond
+	leaderOdds  = 3 // of four faults of a link or a process so many meet the leader
+)
+
+// Fault is what happens in one round.
+type Fault struct {
+	Name string
+	// Leader tells whether the box that leads may not go on leading: then it is measured how long no write is acknowledged.
+	Leader bool
+	// Begin breaks something, and returns when it is broken. Hold keeps it so: it waits, or goes on breaking. End repairs.
+	Begin, End func() error
+	Hold       func(ctx context.Context) error
+}
+
+// NewFault decides what a kind of fault does, by the seed's random numbers and who leads.
+func NewFault(kind string, c *Cluster, leader int, random *rand.Rand) Fault {
+	if kind == "kill" {
+		return killing(c, leader, random)
+	}
+	victim, hitsLeader := leader, true
+	if random.IntN(4) >= leaderOdds {
+		victim, hitsLeader = 1+(leader+random.IntN(boxes-1))%boxes, false
+	}
+	if kind == "stop" {
+		return stopping(c, victim, hitsLeader, random)
+	}
+	return cutting(kind, c, victim, hitsLeader, random)
+}
+
+func between(random *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(random.Int64N(int64(high-low)))
+}
+
+func waiting(hold time.Duration) func(context.Context) error {
+	return func(ctx context.Context) error {
+		pause(ctx, hold)
+		return ctx.Err()
+	}
+}
+
+// killing ends the leader's process and starts it again.
+func killing(c *Cluster, leader int, random *rand.Rand) Fault {
+	return Fault{
+		Name: fmt.Sprintf("kill -9 of box %d, which leads", leader), Leader: true,
+		Begin: func() error { c.Kill(leader); return nil },
+		Hold:  waiting(between(random, holdMin, 2*holdMin)),
+		End:   func() error { return c.Start(leader) },
+	}
+}
+
+// stopping stops a process and lets it go on.
+func stopping(c *Cluster, victim int, hitsLeader bool, random *rand.Rand) Fault {
+	hold := between(random, stopHoldMin, stopHoldMax)
+	return Fault{
+		Name: fmt.Sprintf("stop of box %d%s for %v", victim, leads(hitsLeader), hold.Round(time.Millisecond)), Leader: hitsLeader,
+		Begin: func() error { return c.Halt(victim) },
+		Hold:  waiting(hold),
+		End:   func() error { return c.Resume(victim) },
+	}
+}
+
+func leads(hitsLeader bool) string {
+	if hitsLeader {
+		return ", which leads,"
+	}
+	return ""
+}
+
+// cutting drops what goes between a box and the others, or one of them.
+func cutting(kind string, c *Cluster, victim int, hitsLeader bool, random *rand.Rand) Fault {
+	var others []int
+	for box := 1; box <= boxes; box++ {
+		if box != victim {
+			others = append(others, box)
+		}
+	}
+	pair := random.IntN(4) == 0
+	if pair {
+		i := random.IntN(len(others))
+		others = others[i : i+1]
+	}
+	mute, deaf := true, true
+	if kind == "oneway" {
+		mute = random.IntN(2) == 0
+		deaf = !mute
+	}
+	links := cut(victim, others, mute, deaf)
+	what := map[[2]bool]string{{true, true}: "nothing passes between", {true, false}: "nothing arrives from", {false, true}: "nothing arrives at"}
+	hold := between(random, holdMin, holdMax)
+	f := Fault{
+		Name: fmt.Sprintf("%s box %d%s and %v", what[[2]bool{mute, deaf}], victim, leads(hitsLeader), others), Leader: hitsLeader && !pair,
+		Begin: func() error { return c.network.Set(links) },
+		Hold:  waiting(hold),
+		End:   func() error { return c.network.Set(Links{}) },
+	}
+	if kind == "flapping" {
+		f.Name += ", flapping"
+		f.Hold = flapping(c.network, links, hold, random)
+	}
+	return f
+}
+
+// cut is the links of a box that the others do not hear, or that does not hear them.
+func cut(victim int, others []int, mute, deaf bool) (l Links) {
+	for _, other := range others {
+		l[victim][other] = mute
+		l[other][victim] = deaf
+	}
+	return l
+}
+
+// flapping heals and cuts the links again and again.
+func flapping(n *Network, links Links, hold time.Duration, random *rand.Rand) func(context.Context) error {
+	var turns []time.Duration
+	for sum := time.Duration(0); sum < hold; sum += turns[len(turns)-1] {
+		turns = append(turns, between(random, flapMin, flapMax))
+	}
+	return func(ctx context.Context) error {
+		down := true
+		for _, turn := range slices.Clone(turns) {
+			pause(ctx, turn)
+			down = !down
+			next := Links{}
+			if down {
+				next = links
+			}
+			if err := n.Set(next); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	roundMax = time.Minute // far more than a round needs: the bound of the whole run
+	aroundIt = 2 * time.Minute
+)
+
+func main() {
+	binary := flag.String("cairn", "", "cairn's binary")
+	dir := flag.String("dir", "", "empty directory to work in")
+	plan := flag.String("plan", "", "kinds of faults and how many rounds of each: kill:100, or kill:3,oneway:2; kinds are "+strings.Join(kinds, ", "))
+	seed := flag.Uint64("seed", 0, "the first round's; the next has the next one; 0: a new one")
+	long := flag.Bool("long", false, "fail also when a target of time is missed")
+	flag.Parse()
+	steps, err := parsePlan(*plan)
+	if *binary == "" || *dir == "" || err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		flag.Usage()
+		os.Exit(2)
+	}
+	if *seed == 0 {
+		*seed = uint64(rand.Uint32())
+	}
+	targets := shortTargets
+	if *long {
+		targets = longTargets
+	}
+	missed, err := run(*binary, *dir, steps, *seed, targets)
+	for _, m := range missed {
+		fmt.Println("MISSED", m)
+	}
+	if err != nil {
+		fmt.Println("FAIL  the run could not go on:", err)
+	}
+	if err != nil || len(missed) > 0 {
+		os.Exit(1)
+	}
+}
+
+// step is so many rounds of one kind.
+type step struct {
+	kind  string
+	count int
+}
+
+func parsePlan(plan string) (steps []step, err error) {
+	for part := range strings.SplitSeq(plan, ",") {
+		kind, count, _ := strings.Cut(part, ":")
+		n, err := strconv.Atoi(count)
+		if !slices.Contains(kinds, kind) || err != nil || n < 1 || n > 10000 {
+			return nil, fmt.Errorf("-plan %q: want KIND:COUNT with commas between, KIND one of %s", plan, strings.Join(kinds, ", "))
+		}
+		steps = append(steps, step{kind, n})
+	}
+	return steps, nil
+}
+
+// run does all rounds on one ensemble and removes everything again.
+func run(binary, dir string, steps []step, seed uint64, targets Targets) (missed []string, err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	rounds := 0
+	for _, s := range steps {
+		rounds += s.count
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*roundMax+aroundIt)
+	defer cancel()
+	suite, err := NewSuite(ctx, binary, dir, seed)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closed := suite.Close(); err == nil {
+			err = closed
+		}
+	}()
+	for _, s := range steps {
+		for i := range s.count {
+			if err := suite.Round(ctx, s.kind, seed+uint64(i)); err != nil {
+				suite.last(s.kind, seed+uint64(i))
+				return missed, fmt.Errorf("%s, seed %d: %w", s.kind, seed+uint64(i), err)
+			}
+		}
+		missed = append(missed, summarize(s.kind, suite.results[s.kind], targets)...)
+	}
+	fmt.Printf("%d reads behind a sync were judged while boxes failed\n", suite.load.probed.Load())
+	return missed, nil
+}
+
+// last prints what was found wrong in a round that did not come to its end.
+func (s *Suite) last(kind string, seed uint64) {
+	_, _, _, violations := s.ledger.Take()
+	for _, v := range violations[:min(len(violations), violationsTop)] {
+		fmt.Printf("     %s, seed %d: %s\n", kind, seed, v)
+	}
+}
