@@ -135,9 +135,9 @@ func (w *lane) write(c net.Conn, h Handler) {
 		_ = c.Close()
 		<-failed
 	}()
-	ticker := time.NewTicker(probeInterval)
+	ticker := time.NewTicker(probeInterval[w.id.kind])
 	defer ticker.Stop()
-	heard, probed := time.Now(), false
+	unanswered := 0
 	var buffers net.Buffers
 	for {
 		select {
@@ -146,15 +146,16 @@ func (w *lane) write(c net.Conn, h Handler) {
 		case <-w.ctx.Done():
 			return
 		case <-answers:
-			heard, probed = time.Now(), false
+			unanswered = 0
 			continue
 		case <-ticker.C:
-			if probed && time.Since(heard) > silenceMax {
+			if unanswered == silentProbes {
 				w.l.deps.Observer.Log.Info("a box is silent", "box", w.id.to, "address", w.address)
 				w.markLost()
+				w.l.abort(w.id.to, w.id.protocol)
 				return
 			}
-			probed = true
+			unanswered++
 			buffers = append(buffers, make([]byte, 4))
 		case <-w.wake:
 		}
@@ -195,6 +196,20 @@ func readAnswers(c net.Conn, answers chan<- struct{}) {
 			}
 		}
 	}
+}
+
+// abort ends the lane's connection with a reset, which goes out at once: behind what the other box does not acknowledge,
+// an orderly end would wait for it. Whoever still hears this box then knows that it is not heard.
+func (w *lane) abort() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn == nil {
+		return
+	}
+	if c, ok := w.conn.(interface{ SetLinger(seconds int) error }); ok {
+		_ = c.SetLinger(0) // without it the end is only slower
+	}
+	_ = w.conn.Close()
 }
 
 // close ends the lane.

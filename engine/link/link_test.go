@@ -300,6 +300,60 @@ func TestASilentPeerIsFound(t *testing.T) {
 	})
 }
 
+// A box that is heard and hears nothing finds out by its probes, and its end of the connection tells the other in the time
+// of an election.
+func TestABoxThatHearsNothingSaysSo(t *testing.T) {
+	gate := &gate{}
+	deps := testDeps()
+	deps.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := net.Dial(network, address)
+		return &deafened{c, gate}, err
+	}
+	far := &room{}
+	b := begin(t, testConfig(2), far)
+	cfg := testConfig(1)
+	cfg.Peers = map[uint64]string{2: b.Address().String()}
+	a, err := New(cfg, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near := &room{}
+	a.Handle(Raft, near)
+	if err := a.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b.peers = map[uint64]string{1: a.Address().String()}
+	a.Start()
+	b.Start()
+	up(t, a, 2)
+	gate.shut()
+	began := time.Now()
+	eventually(t, "the other box is told", func() bool { return far.see(func(r *room) bool { return r.gone > 0 }) })
+	if took := time.Since(began); took > 1500*time.Millisecond { // 625 ms, and a busy machine
+		t.Errorf("it was told after %v", took)
+	}
+	eventually(t, "what is sent on the other lane is lost", func() bool {
+		a.Send(Raft, 2, []byte("?"), false)
+		return near.see(func(r *room) bool { return r.lost > 0 })
+	})
+}
+
+// deafened hears nothing once the gate is shut.
+type deafened struct {
+	net.Conn
+	gate *gate
+}
+
+func (d *deafened) Read(b []byte) (int, error) {
+	for {
+		n, err := d.Conn.Read(b)
+		if err != nil || !d.gate.isShut() {
+			return n, err
+		}
+	}
+}
+
 // gate lets nothing through once it is shut: what is written seems to be sent, and nothing is heard.
 type gate struct {
 	mu     sync.Mutex
