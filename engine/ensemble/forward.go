@@ -328,7 +328,7 @@ func (o *owner) reportTouched() {
 	if o.lead == raft.None || o.lead == o.id || o.now.Mono < o.nextTouch {
 		return
 	}
-	o.nextTouch = o.now.Mono + o.e.cfg.TickTime/2
+	o.nextTouch = o.now.Mono + min(reportInterval, o.e.cfg.TickTime/2)
 	b := []byte{frameTouched}
 	o.e.mu.RLock()
 	defer o.e.mu.RUnlock()

@@ -8,12 +8,19 @@ import (
 	"cairn/platform/clock"
 )
 
-// boxLease is how long another box may be silent before its registration ends.
-const boxLease = 1500 * time.Millisecond
+const (
+	// boxLease is how long another box may be silent before its registration ends.
+	boxLease = 1500 * time.Millisecond
+	// reportInterval is the time between two reports of who was heard. The leader takes a box whose heartbeats come for one
+	// that reports.
+	reportInterval = 250 * time.Millisecond
+)
 
 func newKeeper(c Config) (*keeper.Keeper, error) {
 	k := keeper.Default()
-	k.Tick, k.SelfBox, k.BoxLease = c.TickTime, c.Box, boxLease
+	k.Tick, k.SelfBox, k.BoxLease, k.BoxSilence = c.TickTime, c.Box, boxLease, 2*reportInterval
+	// A box that hears no leader looks for one before it counts itself leaderless.
+	k.BoxAnswers = 2*electionTicks*c.HeartbeatInterval + c.LeaderlessMax
 	k.ContainerCheckInterval, k.ContainersPerMinute = c.ReapInterval, c.ReapPerMinuteMax
 	k.ContainerNeverUsed = c.ContainerNeverUsedMax
 	if err := k.Validate(); err != nil {

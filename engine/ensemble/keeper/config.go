@@ -18,6 +18,11 @@ type Config struct {
 	ContainerNeverUsed time.Duration
 	// BoxLease is how long a box may be silent before its registration ends.
 	BoxLease time.Duration
+	// BoxSilence is how long another box may be silent before it counts as one that cannot report who was heard. It is more
+	// than the time between two reports.
+	BoxSilence time.Duration
+	// BoxAnswers is how long a silent box may go on answering its clients, which then kept their heartbeat.
+	BoxAnswers time.Duration
 	// SelfBox is this box, whose registration holds while the process lives. 0 is none.
 	SelfBox uint64
 	// ProposalsMax bounds the entries of one Step.
@@ -31,6 +36,8 @@ func Default() Config {
 		ContainerCheckInterval: time.Minute,
 		ContainersPerMinute:    10000,
 		BoxLease:               1500 * time.Millisecond,
+		BoxSilence:             500 * time.Millisecond,
+		BoxAnswers:             2 * time.Second,
 		ProposalsMax:           256,
 	}
 }
@@ -48,6 +55,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("container never-used interval %v is negative", c.ContainerNeverUsed)
 	case c.BoxLease < time.Millisecond:
 		return fmt.Errorf("box lease %v: at least 1 ms", c.BoxLease)
+	case c.BoxSilence < time.Millisecond || c.BoxAnswers < 0:
+		return fmt.Errorf("box silence %v, box answers %v: at least 1 ms, and not negative", c.BoxSilence, c.BoxAnswers)
 	case c.ProposalsMax < 1:
 		return fmt.Errorf("proposals of one step %d: at least 1", c.ProposalsMax)
 	}

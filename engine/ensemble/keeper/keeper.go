@@ -32,7 +32,7 @@ func New(cfg Config) *Keeper { return &Keeper{cfg: cfg} }
 // except that a lease is never over before the box had half of it to speak up.
 func (k *Keeper) Lead(now clock.Now, open []znode.SessionInfo, silence time.Duration) {
 	k.leading = true
-	k.sessions = newSessions(k.cfg.Tick, now.Mono)
+	k.sessions = newSessions(k.cfg, now.Mono)
 	k.leases = leases{}
 	k.reaper = reaper{next: now.Mono + k.cfg.ContainerCheckInterval}
 	for _, s := range open {
@@ -74,10 +74,11 @@ func (k *Keeper) Touch(now clock.Now, id int64) bool {
 	return k.leading && k.sessions.touch(id, now.Mono)
 }
 
-// Heard tells that a box was heard over its link.
+// Heard tells that a box was heard over its link. As long as it is, it reports in time whose clients it has heard.
 func (k *Keeper) Heard(now clock.Now, box uint64) {
 	if k.leading {
 		k.leases.heard(box, now.Mono+k.cfg.BoxLease)
+		k.sessions.hear(box, now.Mono)
 	}
 }
 

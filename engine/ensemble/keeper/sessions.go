@@ -15,6 +15,7 @@ type sessions struct {
 	buckets map[int64]map[int64]struct{} // number of the tick → sessions
 	next    int64                        // the next tick that was not looked at
 	due     []int64                      // expired, by deadline and id, not proposed yet
+	voices  voices
 }
 
 type timer struct {
@@ -25,9 +26,10 @@ type timer struct {
 	queued  bool // stands in due
 }
 
-func newSessions(tick, now time.Duration) sessions {
+func newSessions(cfg Config, now time.Duration) sessions {
 	return sessions{
-		tick: tick, byID: make(map[int64]*timer), buckets: make(map[int64]map[int64]struct{}), next: int64(now/tick) + 1,
+		tick: cfg.Tick, byID: make(map[int64]*timer), buckets: make(map[int64]map[int64]struct{}), next: int64(now/cfg.Tick) + 1,
+		voices: newVoices(cfg, now),
 	}
 }
 
@@ -97,7 +99,7 @@ func (s *sessions) expired(propose []*znode.Entry, most int, now time.Duration) 
 		slices.Sort(ticks)
 		s.next = last + 1
 		for _, tick := range ticks {
-			s.ripe(tick)
+			s.ripe(tick, now)
 		}
 	} else {
 		s.next = max(s.next, last+1)
@@ -124,8 +126,22 @@ func (s *sessions) expired(propose []*znode.Entry, most int, now time.Duration) 
 	return propose
 }
 
-// ripe moves the sessions of a tick to due, and into the next bucket, where they are found if the proposal is lost.
-func (s *sessions) ripe(tick int64) {
+// hear tells that a box was heard. When it comes back from a silence, all that it holds begins anew: it may have answered
+// their clients until now.
+func (s *sessions) hear(box uint64, now time.Duration) {
+	if !s.voices.hear(box, now) {
+		return
+	}
+	for id, t := range s.byID {
+		if t.box == box {
+			s.touch(id, now)
+		}
+	}
+}
+
+// ripe moves the sessions of a tick to due, and into the next bucket, where they are found if the proposal is lost. One
+// whose box is silent waits until nobody can have answered its client for its timeout.
+func (s *sessions) ripe(tick int64, now time.Duration) {
 	ids := make([]int64, 0, len(s.buckets[tick]))
 	for id := range s.buckets[tick] {
 		ids = append(ids, id)
@@ -134,6 +150,10 @@ func (s *sessions) ripe(tick int64) {
 	delete(s.buckets, tick)
 	for _, id := range ids {
 		t := s.byID[id]
+		if until := s.voices.until(t.box, now); !t.closing && until != 0 && int64((until+t.timeout)/s.tick) >= tick {
+			s.enter(id, t, s.bucketOf(until+t.timeout))
+			continue
+		}
 		if !t.queued {
 			s.due = append(s.due, id)
 		}
