@@ -65,7 +65,8 @@ type Config struct {
 	// does not tick.
 	HeartbeatInterval time.Duration
 	// LeaderlessMax is how long this box goes on serving reads, and parks writes, while no leader is known. Beyond it the
-	// clients are sent away, to look for a box that knows more. Default twice the longest election.
+	// clients are sent away, to look for a box that knows more. Default 20 heartbeats: the voters have then stood for
+	// election a few times, and the sessions of a box that was cut off still have most of their time to move.
 	LeaderlessMax time.Duration
 	// ReapInterval is how often containers and TTL nodes are looked at; default 60 s (znode.container.checkIntervalMs).
 	ReapInterval time.Duration
@@ -151,7 +152,7 @@ func (c Config) withDefaults() Config {
 		c.HeartbeatInterval = 50 * time.Millisecond
 	}
 	if c.LeaderlessMax <= 0 {
-		c.LeaderlessMax = 4 * electionTicks * c.HeartbeatInterval
+		c.LeaderlessMax = 2 * electionTicks * c.HeartbeatInterval
 	}
 	if c.ReapInterval <= 0 {
 		c.ReapInterval = time.Minute

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -14,6 +15,13 @@ import (
 // ErrForgot: the leader knows of entries that this box has acknowledged and that its log does not hold: the directory was
 // lost, replaced or set back. The box must not vote as if it had never promised them.
 var ErrForgot = errors.New("the log ends before what this box has acknowledged")
+
+// Times of elections, in heartbeats.
+const (
+	silenceTicks = electionTicks + 1 // without a word of the leader: the others' patience with it has then ended too
+	turnTicks    = 2                 // by which the second voter waits for the first; the third waits three times as long
+	againTicks   = 4                 // after standing in vain
+)
 
 // promised checks a heartbeat against the log. Its commit index is at most what this box has acknowledged to the leader;
 // raft itself would panic.
@@ -44,15 +52,43 @@ func (o *owner) gone(box uint64) {
 	if err := o.node.ForgetLeader(); err != nil {
 		return
 	}
+	if slices.Contains(o.conf.Voters, o.id) {
+		// The first waits too: the others need a moment to see what it has seen.
+		o.campaignAt = o.now.Mono + o.e.cfg.HeartbeatInterval/2 + o.turn(box)
+	}
+}
+
+// turn is how long this box lets others stand before it when it was box that led.
+func (o *owner) turn(box uint64) time.Duration {
 	rank := 0
 	for _, voter := range o.conf.Voters {
 		if quorum.ServerOf(voter) != box && voter < o.id {
 			rank++
 		}
 	}
-	if slices.Contains(o.conf.Voters, o.id) {
-		// The first waits too: the others need a moment to see what it has seen.
-		o.campaignAt = o.now.Mono + o.e.cfg.HeartbeatInterval/2 + 2*o.e.cfg.HeartbeatInterval*(1<<rank-1)
+	return turnTicks * o.e.cfg.HeartbeatInterval * (1<<rank - 1)
+}
+
+// suspect decides when to stand for election because the leader is silent, or because nobody was elected. Raft would do so
+// by itself, after a random time of up to twice as long, and two boxes that draw the same time may split the vote; so the
+// voters take turns, and raft's own clock is left for what this one does not reach. A leader that is heard by others is not
+// disturbed: they do not answer (PreVote).
+func (o *owner) suspect() {
+	if o.campaignAt != 0 || !slices.Contains(o.conf.Voters, o.id) {
+		return
+	}
+	since, ticks := o.leaderHeard, silenceTicks
+	switch {
+	case o.role == raft.StateCandidate || o.role == raft.StateLeader:
+		return // votes are on their way, and may wait for a disk
+	case o.lead == raft.None:
+		since, ticks = max(o.leaderless, o.stood, o.voted), againTicks
+		if since == o.voted {
+			ticks = electionTicks // likewise
+		}
+	}
+	if since != 0 && o.now.Mono-since >= time.Duration(ticks)*o.e.cfg.HeartbeatInterval {
+		o.campaignAt = o.now.Mono + o.turn(o.lastLead)
 	}
 }
 
@@ -63,7 +99,8 @@ func (o *owner) campaign() {
 		return
 	}
 	o.campaignAt = 0
-	if o.lead == raft.None {
+	if o.lead == raft.None || o.silence() >= silenceTicks*o.e.cfg.HeartbeatInterval {
+		o.stood = o.now.Mono
 		_ = o.node.Campaign() // refused when it is no voter any more
 	}
 }

@@ -138,7 +138,10 @@ type owner struct {
 	nextState   time.Duration   // when the leader is told again what this box can run
 	raising     bool            // newer rules are being proposed
 	leaderless  time.Duration   // since when no leader is known; 0 while one is
-	campaignAt  time.Duration   // when to stand for election though no silence was long enough; 0 is never
+	campaignAt  time.Duration   // when to stand for election; 0 is never
+	stood       time.Duration   // when this box stood for election last
+	voted       time.Duration   // when this box came to another term, or voted, last
+	lastLead    uint64          // the server that led last
 	leaderHeard time.Duration   // when the leader was last heard
 
 	// The trees of the members, compared: what this box noted of its own, what a leader was told, and what is to be done
@@ -363,6 +366,7 @@ func (o *owner) tick() {
 	o.answerSettled(false)
 	if !mute {
 		o.campaign()
+		o.suspect() // and stands at the next step: what has arrived in this one may have brought another leader
 	}
 	o.awaitSuccessor()
 	o.up.expire(o)
@@ -453,7 +457,9 @@ func (o *owner) append(m *pb.Message) {
 	promised := len(m.GetEntries()) > 0
 	if m.Term != nil {
 		batch.HardState = &raftlog.HardState{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
-		promised = promised || m.GetTerm() != o.term || m.GetVote() != o.vote
+		if m.GetTerm() != o.term || m.GetVote() != o.vote {
+			promised, o.voted = true, o.now.Mono
+		}
 		o.term, o.vote = m.GetTerm(), m.GetVote()
 	}
 	if err := o.log.Append(batch); err != nil {
@@ -521,7 +527,10 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	}
 	switch {
 	case s.Lead != raft.None:
-		o.leaderless, o.campaignAt = 0, 0
+		o.leaderless, o.campaignAt, o.lastLead = 0, 0, quorum.ServerOf(s.Lead)
+		if !leads {
+			o.leaderHeard = o.now.Mono // that it leads, this box has from the leader itself
+		}
 	case o.leaderless == 0:
 		o.leaderless = o.now.Mono
 	}
@@ -531,6 +540,7 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	if leads {
 		o.streams = nil // what was handed to this box before it led was refused
 	}
+	o.reads.again()
 	o.again = true // what is parked may go on
 	o.said, o.nextState, o.poll = nil, 0, keeper.Poll{}
 	o.tellRole()

@@ -19,9 +19,10 @@ type network struct {
 	boxes  map[uint64]*box
 	voters []uint64
 	limits limits.ZooKeeper
-	loss   int             // of a hundred
-	cut    map[uint64]bool // boxes that are not reached
-	mute   uint64          // a box that only urgent messages and snapshots reach
+	loss   int                // of a hundred
+	cut    map[uint64]bool    // boxes that are not reached
+	mute   uint64             // a box that only urgent messages and snapshots reach
+	deaf   map[[2]uint64]bool // from and to: what is sent on this way is lost
 	lines  map[[2]uint64][][]byte
 	// configure, if any, has the last word about a box's Config.
 	configure func(*Config)
@@ -35,7 +36,7 @@ type network struct {
 }
 
 func newNetwork(s *mailbox.Scheduler, voters ...uint64) *network {
-	return &network{s: s, boxes: map[uint64]*box{}, voters: voters, cut: map[uint64]bool{}, lines: map[[2]uint64][][]byte{}}
+	return &network{s: s, boxes: map[uint64]*box{}, voters: voters, cut: map[uint64]bool{}, deaf: map[[2]uint64]bool{}, lines: map[[2]uint64][][]byte{}}
 }
 
 // port is one box's Transport.
@@ -46,7 +47,7 @@ type port struct {
 
 func (p port) Send(to uint64, message []byte, urgent bool) {
 	n := p.net
-	if to == n.mute && !urgent || n.cut[p.from] || n.cut[to] || n.s.Rand().IntN(100) < n.loss {
+	if to == n.mute && !urgent || n.cut[p.from] || n.cut[to] || n.deaf[[2]uint64{p.from, to}] || n.s.Rand().IntN(100) < n.loss {
 		return
 	}
 	line := [2]uint64{p.from, to}

@@ -52,6 +52,14 @@ func (r *reads) tick(o *owner) {
 		return
 	}
 	if r.waited++; r.waited >= readRetryTicks {
+		r.again()
+	}
+}
+
+// again lets the request under way be asked anew: no answer came, or the leader has changed, and whom it was asked of may
+// have no answer any more.
+func (r *reads) again() {
+	if r.context != 0 && !r.known {
 		r.next = append(r.asked, r.next...)
 		r.asked, r.context = nil, 0
 	}
