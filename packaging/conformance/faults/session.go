@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	handshakeMax = 500 * time.Millisecond // a box that is stopped takes connections and says nothing
+	handshakeMax = 200 * time.Millisecond // a box that is stopped takes connections and says nothing
 	roundPause   = 10 * time.Millisecond  // after all boxes refused
 )
 

@@ -107,6 +107,7 @@ func (s *Suite) Round(ctx context.Context, kind string, seed uint64) error {
 	if err := s.rest(ctx); err != nil {
 		return err
 	}
+	fault.Name = at.UTC().Format("15:04:05.000 ") + fault.Name // as the boxes' logs say it
 	s.report(kind, seed, fault, s.ledger.Measure(at), whole)
 	return nil
 }
