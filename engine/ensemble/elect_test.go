@@ -14,8 +14,7 @@ import (
 func (n *network) resumed(t *testing.T, b *box, path string) time.Duration {
 	t.Helper()
 	began, acked := n.s.Clock().Now().Mono, false
-	var try func()
-	try = func() {
+	try := func() {
 		b.Propose(Write{Entry: op(0, create(path, "", jute.Persistent))}, func(out znode.Outcome, err error) {
 			acked = acked || err == nil && (out.Err == jute.OK || out.Err == jute.NodeExists)
 		})
