@@ -500,3 +500,29 @@ func TestFramesAboutTrees(t *testing.T) {
 		t.Errorf("a tree that was not asked for: %v", err)
 	}
 }
+
+// An observer that was cut off for longer than it waits for its leader finds it again, also when the first messages are lost
+// and nothing but heartbeats comes then.
+func TestAnObserverFindsItsLeaderAgain(t *testing.T) {
+	for seed := uint64(1); seed <= 8; seed++ {
+		net, _ := rotten(t, seed, 4, limits.ZooKeeper{})
+		for range 3 {
+			net.cut[4] = true
+			net.s.RunFor(8 * time.Second)
+			if net.boxes[4].Serving() {
+				t.Fatal("it serves without a leader: the test shows nothing")
+			}
+			clear(net.cut)
+			net.loss = 40
+			net.s.RunFor(300 * time.Millisecond)
+			net.loss = 0
+			if !net.s.RunUntil(10*time.Second, net.boxes[4].Serving) {
+				t.Fatalf("seed %d: it does not serve: %+v", seed, net.boxes[4].Status())
+			}
+			net.s.RunFor(5 * time.Second)
+			if !net.boxes[4].Serving() {
+				t.Fatalf("seed %d: it serves no more: %+v", seed, net.boxes[4].Status())
+			}
+		}
+	}
+}
