@@ -115,6 +115,7 @@ func (o *owner) sessionsChanged(entry *znode.Entry, outcome *znode.Outcome, p *p
 		if outcome.Session != 0 && p != nil && p.out != nil {
 			o.e.attach(outcome.Session, p.out, entry.TimeoutMs)
 		}
+		o.e.upgraded(outcome.Session)
 		o.opened(outcome.Session)
 	case znode.KindRegister:
 		o.opened(outcome.Session)

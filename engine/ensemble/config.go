@@ -74,6 +74,9 @@ type Config struct {
 	ReapPerMinuteMax int
 	// ContainerNeverUsedMax is the age at which a container that never had a child goes; 0, the default, is never.
 	ContainerNeverUsedMax time.Duration
+	// LocalSessions makes every session begin as one of the box that it is opened at (localSessionsEnabled): it is not
+	// replicated until it is upgraded, cannot be taken to another box before, and is lost with the box's process.
+	LocalSessions bool
 	// ReadOnlyMode lets a box that has been without a leader for LeaderlessMax serve clients that asked for no more than
 	// reads (readonlymode.enabled).
 	ReadOnlyMode bool

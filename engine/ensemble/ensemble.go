@@ -49,6 +49,8 @@ type Write struct {
 	// From is the connection that asks. Where it no longer holds the session, the write is refused with
 	// ErrSessionMoved. Nil is not checked.
 	From Outbox
+	// Local is the session that From holds where that is this box's own; Entry names none then, and has FlagLocal.
+	Local int64
 	// Before is called right before the write is applied, under the write lock, with the tree that all earlier writes have
 	// left and this one has not changed. It is where reads are answered that were sent before the write and still wait.
 	// It is bound as done is. Nil is not called.
@@ -82,6 +84,8 @@ type Grant struct {
 	Session   int64
 	Password  [16]byte
 	TimeoutMs int32
+	// Local: it is this box's own (Config.LocalSessions, or the box is read-only).
+	Local bool
 }
 
 // Leadership is a change of the role of this box.
@@ -150,6 +154,10 @@ func (e *Ensemble) Applied() (index uint64, zxid int64) {
 // configuration allows. done is called as Propose's is.
 func (e *Ensemble) CreateSession(timeoutMs int32, out Outbox, done func(Grant, error)) {
 	timeoutMs = e.clampTimeout(timeoutMs)
+	if e.cfg.LocalSessions {
+		e.openLocal(timeoutMs, out, done)
+		return
+	}
 	w := Write{Entry: znode.Entry{Kind: znode.KindCreateSession, TimeoutMs: timeoutMs}}
 	m := message{kind: msgPropose, write: w, grant: done, out: out, done: func(_ znode.Outcome, err error) { done(Grant{}, err) }}
 	if err := e.send(m); err != nil {
@@ -162,6 +170,9 @@ func (e *Ensemble) CreateSession(timeoutMs int32, out Outbox, done func(Grant, e
 // the ensemble's goroutine under the lock, or on the caller's after an error.
 func (e *Ensemble) Reattach(session int64, password []byte, timeoutMs int32, out Outbox, done func(Grant, error)) {
 	m := message{kind: msgReattach, session: session, password: string(password), timeoutMs: e.clampTimeout(timeoutMs), out: out, grant: done}
+	if IsLocal(session) && e.retakeLocal(&m) {
+		return
+	}
 	if err := e.send(m); err != nil {
 		done(Grant{}, err)
 	}

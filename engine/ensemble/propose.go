@@ -148,7 +148,7 @@ func (o *owner) admit(p *proposal) error {
 	if room := int64(entryRoom(&p.write.Entry)); o.pendingBytes+room > o.e.cfg.Limits.ProposalsBytesMax {
 		return fmt.Errorf("%d bytes of proposals in flight: %w", o.pendingBytes, ErrFull)
 	}
-	return o.holds(p.write.Entry.Session, p.write.From)
+	return o.holds(&p.write)
 }
 
 // offer checks, stamps and gathers one write, of this box or another. All that is gathered in a step becomes one append.
@@ -217,8 +217,17 @@ func (o *owner) afford(p *proposal) error {
 	return nil
 }
 
+// session is the one that asks.
+func (w *Write) session() int64 {
+	if w.Local != 0 {
+		return w.Local
+	}
+	return w.Entry.Session
+}
+
 // holds refuses a connection that does not hold the session any more. A session that is gone is the tree's to judge.
-func (o *owner) holds(session int64, from Outbox) error {
+func (o *owner) holds(w *Write) error {
+	session, from := w.session(), w.From
 	if from == nil {
 		return nil
 	}
@@ -227,7 +236,7 @@ func (o *owner) holds(session int64, from Outbox) error {
 	if a := o.e.attached[session]; a != nil && a.out == from {
 		return nil
 	}
-	if _, open := o.e.tree.Session(session); !open {
+	if _, open := o.e.tree.Session(session); !open && w.Local == 0 {
 		return nil
 	}
 	return fmt.Errorf("session 0x%x: %w", session, ErrSessionMoved)
@@ -291,7 +300,7 @@ func (o *owner) decline(p *proposal, err error) {
 func (o *owner) abandon(p *proposal, err error) {
 	if p.write.From != nil && !errors.Is(err, ErrTreeFull) {
 		o.e.mu.Lock()
-		if a := o.e.attached[p.write.Entry.Session]; a != nil && a.out == p.write.From {
+		if a := o.e.attached[p.write.session()]; a != nil && a.out == p.write.From {
 			a.out = nil
 		}
 		o.e.mu.Unlock()

@@ -77,6 +77,9 @@ func (o *owner) leaveReadOnly() {
 	}
 	o.e.deps.Observer.Log.Info("read-only no more")
 	o.killAll(errReadOnlyOver)
+	if o.e.cfg.LocalSessions {
+		return // their clients come back with them
+	}
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
 	o.e.dropLocals()

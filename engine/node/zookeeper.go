@@ -15,7 +15,7 @@ import (
 
 // ensembleFrom takes what a zoo.cfg says of sessions, flags and housekeeping.
 func ensembleFrom(c *ensemble.Config, f *zoocfg.Config) {
-	c.TickTime, c.ReadOnlyMode = f.TickTime, f.ReadOnlyMode
+	c.TickTime, c.ReadOnlyMode, c.LocalSessions = f.TickTime, f.ReadOnlyMode, f.LocalSessions
 	c.SessionTimeoutMin, c.SessionTimeoutMax = f.MinSessionTimeout, f.MaxSessionTimeout
 	c.ReapInterval = f.ContainerCheckInterval
 	c.ReapPerMinuteMax = f.ContainerPerMinuteMax
@@ -52,6 +52,7 @@ func zkserverFrom(c *zkserver.Config, f *zoocfg.Config) {
 	}
 	c.HandshakeTimeout, c.TickTime, c.OutstandingMax = f.HandshakeTimeout, f.TickTime, f.OutstandingMax
 	c.SuperDigest, c.EnsembleNames, c.EnforceAuthSchemes = f.SuperDigest, f.EnsembleNames, f.EnforceAuthSchemes
+	c.UpgradeSessions = f.UpgradeSessions
 	c.LinearizableReads = c.LinearizableReads || f.LinearizableReads
 	c.SkipACL, c.ReconfigEnabled = f.SkipACL, f.ReconfigEnabled
 	a := &c.Admin

@@ -48,6 +48,9 @@ func (c *conn) accept() (last bool, err error) {
 	case jute.OpReconfig:
 		return false, c.acceptReconfig(r)
 	case jute.OpCloseSession:
+		if c.alone() {
+			return true, c.leave()
+		}
 		return true, c.acceptWrite(r, znode.KindCloseSession)
 	case jute.OpAuth:
 		return c.acceptAuth(r)
@@ -210,12 +213,16 @@ func (c *conn) acceptWrite(r *jute.Reader, kind znode.Kind) error {
 		q.failed = jute.MarshallingError
 		return c.read()
 	}
+	local := c.owner(&entry)
+	if q.failed != jute.OK {
+		return c.read()
+	}
 	s := &slot{request: *q, state: slotAsked, frame: c.frame, weight: weight(&entry, len(c.frame))}
 	c.frame = nil // the entry refers to it
 	if err := c.ask(s); err != nil {
 		return err
 	}
-	w := ensemble.Write{Entry: entry, From: c, After: c.after}
+	w := ensemble.Write{Entry: entry, From: c, Local: local, After: c.after}
 	c.mu.Lock()
 	if c.queue.fresh > 0 {
 		w.Before = c.before

@@ -35,6 +35,9 @@ type Config struct {
 	SkipACL bool
 	// ReconfigEnabled decides which error a reconfig gets: this server has no members to change either way.
 	ReconfigEnabled bool
+	// UpgradeSessions lets a session that is this server's own (ensemble.Config.LocalSessions) become everybody's when it is
+	// to own an ephemeral (localSessionsUpgradingEnabled). Without, that is EphemeralOnLocalSession.
+	UpgradeSessions bool
 	// LinearizableReads makes every read wait for a round among the servers before it looks at the tree, as a sync before
 	// each would. Without it a server that has fallen behind answers with what it has, as ZooKeeper's do.
 	LinearizableReads bool

@@ -44,6 +44,9 @@ type conn struct {
 	oldForm bool
 	// readOnly says that the server was read-only when the session began: the connection ends when it is so no more.
 	readOnly bool
+	// local says that the session was this server's own when it was last looked at; leaving, that its client has closed it.
+	local   atomic.Bool
+	leaving bool
 
 	// turn is held by whoever answers reads: one at a time, so that their order is the requests'. It is taken inside
 	// Ensemble.View or in a write's After, never before the ensemble's lock; mu and the watches' lock come after it.
@@ -111,6 +114,9 @@ func (c *conn) serve() {
 	}
 	<-written
 	c.s.deps.Ensemble.Detach(c.session.Load(), c)
+	if c.leaving {
+		c.s.deps.Ensemble.CloseLocal(c.session.Load())
+	}
 	c.mu.Lock()
 	graceful := c.closing && !c.dead
 	c.discard()

@@ -135,6 +135,7 @@ func (c *conn) open(q *jute.ConnectRequest) error {
 func (c *conn) welcome(g ensemble.Grant) {
 	timeout := time.Duration(g.TimeoutMs) * time.Millisecond
 	c.session.Store(g.Session)
+	c.local.Store(g.Local)
 	c.timeout.Store(int64(timeout))
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -34,9 +34,7 @@ func (c *conn) acceptReadOnly(op jute.OpCode) (taken, last bool, err error) {
 		c.request.failed = jute.NotReadOnly
 		return true, false, c.read()
 	case op == jute.OpCloseSession:
-		c.s.deps.Ensemble.CloseLocal(c.session.Load())
-		c.park(&slot{request: c.request, state: slotAnswered})
-		return true, true, nil
+		return true, true, c.leave()
 	}
 	return false, false, nil
 }

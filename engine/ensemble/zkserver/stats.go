@@ -110,7 +110,7 @@ func (s *Server) Stats() zkadmin.Stats {
 		out.Zxid, out.Nodes, out.Ephemerals = t.Zxid(), t.NodeCount(), t.EphemeralsCount()
 		out.DataBytes, out.Sessions = t.DataSize(), t.SessionCount()
 	})
-	out.Watches = s.countWatches
+	out.Watches, out.LocalSessions = s.countWatches, e.LocalSessions()
 	if s.deps.DirSizes != nil {
 		out.DataDirBytes, out.LogDirBytes = s.deps.DirSizes()
 	}

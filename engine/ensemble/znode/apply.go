@@ -162,9 +162,9 @@ func (x *txn) do(op *jute.Op) Result {
 }
 
 // checkSession is SessionTracker.checkSession: the session is open, and the box that it asks through is the one that it
-// is attached to. Boxes ask without a session.
+// is attached to. Boxes ask without a session, and for sessions that they alone know.
 func (x *txn) checkSession() jute.Code {
-	if x.acc.Internal && x.e.Session == 0 {
+	if (x.acc.Internal || x.e.has(FlagLocal)) && x.e.Session == 0 {
 		return jute.OK
 	}
 	s := x.t.sessions[x.e.Session]

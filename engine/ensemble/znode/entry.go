@@ -17,7 +17,8 @@ const (
 	KindOp Kind = 1
 	// KindMulti is a multi of a session: Ops, all or none.
 	KindMulti Kind = 2
-	// KindCreateSession opens a session of TimeoutMs, attached to Box. Its id is in the outcome.
+	// KindCreateSession opens a session of TimeoutMs, attached to Box. Its id is in the outcome. With Session it makes one of
+	// that id, which its box alone knew (LocalBit), one that all know; one that all know is no error.
 	KindCreateSession Kind = 3
 	// KindCloseSession closes Session and deletes its ephemerals. A session that is not there is no error.
 	KindCloseSession Kind = 4
@@ -79,6 +80,8 @@ const (
 	// schemes are InvalidACL, as in ZooKeeper.
 	FlagSASL
 	FlagX509
+	// FlagLocal marks a write of a session that its box alone knows: Session is 0, and what takes an owner fails.
+	FlagLocal
 	flagEnd
 )
 
@@ -96,7 +99,8 @@ type Entry struct {
 	// TimeMs is the leader's time, in milliseconds since 1970. A tree takes time forward only: an older one counts as
 	// the last.
 	TimeMs int64
-	// Session that asks (or, for KindExpireSession, is expired); 0 for internal entries.
+	// Session that asks (or, for KindExpireSession, is expired; for KindCreateSession, that becomes known to all); 0 for
+	// internal entries and those of local sessions.
 	Session int64
 	// Box is the box that the session is attached to or comes from. 0 is not checked.
 	Box uint64

@@ -1,6 +1,7 @@
 package znode
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -83,7 +84,10 @@ func (m *model) apply(e *Entry) (jute.Code, []Result) {
 	m.time = max(m.time, e.TimeMs)
 	switch e.Kind {
 	case KindCreateSession:
-		m.sessions[m.zxid] = true
+		if e.Session != 0 && e.Session&LocalBit == 0 {
+			return jute.BadArguments, nil
+		}
+		m.sessions[cmp.Or(e.Session, m.zxid)] = true
 	case KindCloseSession:
 		for p, n := range m.nodes {
 			if n.kind == kindEphemeral && n.owner == e.Session {
@@ -311,6 +315,7 @@ func genEntry(rt *rapid.T, sessions []int64) *Entry {
 	switch k := rapid.IntRange(0, 19).Draw(rt, "kind"); {
 	case k == 0 || len(sessions) == 0:
 		e.Kind, e.TimeoutMs = KindCreateSession, 1000
+		e.Session = rapid.SampledFrom([]int64{0, 0, LocalBit | 1, LocalBit | 2, e.Session}).Draw(rt, "local")
 	case k == 1:
 		e.Kind = KindCloseSession
 	case k == 2:

@@ -96,6 +96,10 @@ func SessionIDOf(zxid int64, box uint64) int64 {
 	return zxid&(1<<56-1) | int64(box&0x7f)<<56
 }
 
+// LocalBit is set in the ids that boxes give to sessions which they alone know, until such a session is to own an
+// ephemeral. The ids that the tree makes have it clear: no zxid comes near it.
+const LocalBit = 1 << 55
+
 func (t *Tree) openSession(s *session) {
 	t.sessions[s.id] = s
 	if s.incarnation != 0 {
@@ -120,6 +124,15 @@ func (x *txn) createSession() jute.Code {
 		return jute.BadArguments
 	}
 	s := &session{id: SessionIDOf(x.zxid, e.Box), timeoutMs: e.TimeoutMs, box: e.Box}
+	if e.Session != 0 {
+		if e.Session < 0 || e.Session&LocalBit == 0 {
+			return jute.BadArguments
+		}
+		s.id, x.out.Session = e.Session, e.Session
+		if old := t.sessions[s.id]; old != nil {
+			return jute.OK // its box asked twice
+		}
+	}
 	if t.sessions[s.id] != nil {
 		return jute.SystemError // 2^56 zxids later
 	}

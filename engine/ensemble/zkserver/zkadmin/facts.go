@@ -86,10 +86,12 @@ type Stats struct {
 	Nodes          int
 	// Watches counts the watches when they are shown, and not before: it takes a step for each watched path, and srvr
 	// is answered to everybody. Nil is none.
-	Watches       func() int
-	Ephemerals    int
-	DataBytes     int64
+	Watches    func() int
+	Ephemerals int
+	DataBytes  int64
+	// Sessions are those of the ensemble, LocalSessions those that only this server knows.
 	Sessions      int
+	LocalSessions int
 	ResponseSizes Sizes
 	// ProposalSizes are shown by a leader of several servers alone.
 	ProposalSizes Sizes

@@ -58,7 +58,7 @@ func (a *Admin) monitor() object {
 		{"ephemerals_count", s.Ephemerals},
 		{"approximate_data_size", s.DataBytes},
 		{"global_sessions", s.Sessions},
-		{"local_sessions", 0},
+		{"local_sessions", s.LocalSessions},
 		{"open_file_descriptor_count", s.OpenFiles},
 		{"max_file_descriptor_count", s.MaxFiles},
 		{"connection_drop_probability", 0.0},

@@ -46,7 +46,9 @@ type Config struct {
 	Observer          bool
 	StandaloneEnabled bool
 	ReconfigEnabled   bool
-	LocalSessions     bool
+	// LocalSessions and UpgradeSessions are localSessionsEnabled and localSessionsUpgradingEnabled.
+	LocalSessions   bool
+	UpgradeSessions bool
 	// SnapshotsRetained is autopurge.snapRetainCount, at least 3; PurgeInterval is in hours, 0 for never.
 	SnapshotsRetained int
 	PurgeInterval     int

@@ -52,7 +52,7 @@ var fileKeys = map[string]func(l *loader, value string) error{
 	"standaloneEnabled":             func(l *loader, v string) error { return setBool(&l.c.StandaloneEnabled, v) },
 	"reconfigEnabled":               func(l *loader, v string) error { return setBool(&l.c.ReconfigEnabled, v) },
 	"localSessionsEnabled":          func(l *loader, v string) error { return setBool(&l.c.LocalSessions, v) },
-	"localSessionsUpgradingEnabled": checkBool,
+	"localSessionsUpgradingEnabled": func(l *loader, v string) error { return setBool(&l.c.UpgradeSessions, v) },
 	"cairn.linearizableReads":       func(l *loader, v string) error { return setBool(&l.c.LinearizableReads, v) },
 	"metricsProvider.className":     func(l *loader, v string) error { l.c.MetricsProvider = v; return nil },
 	"multiAddress.enabled": func(l *loader, v string) error {
@@ -98,7 +98,6 @@ var idleFileKeys = map[string]string{
 	"portUnification":             noPeers,
 	"oraclePath":                  noPeers,
 	"jvm.pause.monitor":           "there is no JVM",
-	"localSessionsEnabled":        "every session is replicated",
 	"secureClientPort":            "TLS for ZooKeeper clients is not served yet",
 	"reconfigEnabled":             noPeers,
 }
@@ -149,6 +148,10 @@ func (l *loader) fromProperties() {
 	c.LinearizableReads = c.LinearizableReads || p.Bool("cairn.linearizableReads", false)
 	// ZooKeeper takes this one as -D alone; a line of the file says it as plainly.
 	c.ReadOnlyMode = p.Bool("readonlymode.enabled", false) || p.Bool(prop("readonlymode.enabled"), false)
+	if c.LocalSessions && c.Standalone() {
+		l.warn("localSessionsEnabled has no effect here: a server that stands alone has nobody to replicate sessions to")
+		c.LocalSessions = false
+	}
 	if c.ReadOnlyMode && c.Standalone() {
 		l.warn("readonlymode.enabled has no effect here: a server that stands alone never lacks the others")
 	}
