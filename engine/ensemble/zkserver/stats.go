@@ -86,6 +86,7 @@ func (s *stats) answered(op jute.OpCode, took time.Duration, size int) {
 func (s *Server) Stats() zkadmin.Stats {
 	e := s.deps.Ensemble
 	status := e.Status()
+	status.Serving, status.ReadOnly = e.Serving(), e.ReadOnly() // what was published may be a step older
 	st := &s.stats
 	out := zkadmin.Stats{
 		Serving: status.Serving || status.ReadOnly, ReadOnly: status.ReadOnly, Mode: mode(&status),
