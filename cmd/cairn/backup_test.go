@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,10 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
+
+	"cairn/engine/ensemble/carry"
+	"cairn/engine/ensemble/znode"
+	"cairn/platform/vfs"
 )
 
 // zooKeeperData was written by a real ZooKeeper.
@@ -66,6 +71,19 @@ func TestBackupAndRestore(t *testing.T) {
 		if r.code == exitOK {
 			t.Errorf("%s: %s%s", r.line, r.out, r.errs)
 		}
+	}
+	large := znode.NewBackup(1, 0)
+	for _, n := range []znode.Node{{Path: "/", Kind: znode.Persistent}, {Path: "/x", Kind: znode.Persistent, Data: make([]byte, 17<<20)}} {
+		if err := large.Add(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beyond := filepath.Join(dir, "beyond")
+	if err := carry.WriteFile(vfs.OS(), beyond, func(w io.Writer) error { return carry.Write(w, large) }); err != nil {
+		t.Fatal(err)
+	}
+	if r := cairn("", "restore", "--data", data, "--memory", "64MiB", beyond); r.code != exitFailed || !strings.Contains(r.errs, "trees of up to 16 MiB: give more with --memory") {
+		t.Errorf("%+v", r)
 	}
 	if r := cairn("", "restore", "--json", "--data", data, file); r.code != exitOK || r.rows(t)[0]["nodes"] != 4.0 || r.rows(t)[0]["zxid"] == "0x0" {
 		t.Errorf("%+v", r)

@@ -14,6 +14,7 @@ import (
 
 	"cairn/configs"
 	"cairn/engine/ensemble/carry"
+	"cairn/engine/ensemble/zkdata"
 	"cairn/engine/ensemble/znode"
 	"cairn/engine/node"
 	"cairn/platform/clock"
@@ -143,6 +144,10 @@ func (r *restoring) offline() error {
 		return err
 	}
 	b, err := r.read(box.Limits.ZooKeeper.TreeBytesMax)
+	if errors.Is(err, znode.ErrTooLarge) || errors.Is(err, zkdata.ErrTooLarge) {
+		return fmt.Errorf("%w; a box with %d MiB of memory keeps trees of up to %d MiB: give more with --memory, here and to cairn start",
+			err, box.Limits.Memory>>20, box.Limits.ZooKeeper.TreeBytesMax>>20)
+	}
 	if err != nil {
 		return err
 	}

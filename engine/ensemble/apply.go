@@ -95,7 +95,10 @@ func (o *owner) applyEntry(data []byte) error {
 	}
 	o.gather(outcome.Changes)
 	o.e.metrics.changed(outcome.Changes)
-	o.replaced = o.replaced || outcome.Replaced
+	if outcome.Replaced {
+		o.replaced = true
+		o.e.endLocals()
+	}
 	o.sessionsChanged(entry, &outcome, p)
 	if entry.Kind == znode.KindReconfig && outcome.Err == jute.OK {
 		if err := o.readMembers(); err != nil {

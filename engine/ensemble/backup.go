@@ -1,6 +1,7 @@
 package ensemble
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -30,12 +31,18 @@ type backingUp struct {
 	tree *znode.Tree
 	cut  *znode.Cut
 	info BackupInfo
+	// failAt is when it is given up if it has not begun.
+	failAt time.Duration
 }
+
+// backupPatience is how long a backup waits to begin: for a leader, and for a snapshot that is being written.
+const backupPatience = time.Minute
 
 // Backup writes the users' part of the tree to w (the format is znode's), with everything in it that was acknowledged in
 // the ensemble before the call, exact at one entry, while the tree goes on. w is written to off the loop, by one goroutine,
 // and must be about as fast as a disk: until all is written, what changes is kept twice and no snapshot is taken. done
-// runs on the ensemble's goroutine or the caller's. One backup waits or runs at a time: another gets ErrFull.
+// runs on the ensemble's goroutine or the caller's. One backup waits or runs at a time: another gets ErrFull. ErrNoQuorum:
+// this box heard of no leader for a minute, or its tree is not that of the others.
 func (e *Ensemble) Backup(w io.Writer, done func(BackupInfo, error)) {
 	b := &backingUp{w: w, done: done}
 	if err := e.send(message{kind: msgBackup, backup: b}); err != nil {
@@ -49,8 +56,12 @@ func (o *owner) backUp(b *backingUp) {
 		b.done(BackupInfo{}, fmt.Errorf("another backup is being taken: %w", ErrFull))
 		return
 	}
+	b.failAt = o.now.Mono + backupPatience
 	o.backup = b
 	o.reads.add(o, func(_ uint64, err error) {
+		if o.backup != b {
+			return // given up
+		}
 		if err != nil {
 			o.backedUp(b, err)
 			return
@@ -62,6 +73,9 @@ func (o *owner) backUp(b *backingUp) {
 
 // backupIfDue cuts the backup that waits, unless a snapshot is being written: there is one cut at a time.
 func (o *owner) backupIfDue() {
+	if b := o.backup; b != nil && b.cut == nil && (o.now.Mono >= b.failAt || o.differs != nil) {
+		o.backedUp(b, fmt.Errorf("it cannot begin: %w", ErrNoQuorum))
+	}
 	b := o.recent
 	if b == nil || o.snap.running {
 		return
@@ -110,6 +124,9 @@ func (o *owner) backupWritten(b *backingUp, began time.Duration, err error) {
 	b.cut.Close()
 	o.e.mu.Unlock()
 	o.snap.running, o.again = false, true
+	if err == nil && o.differs != nil {
+		err = errors.Join(ErrNoQuorum, errDiffers) // found out meanwhile: what was written may be wrong
+	}
 	if err == nil {
 		o.e.deps.Observer.Log.Info("backup written", "index", b.info.Index, "zxid", b.info.Zxid, "nodes", b.info.Nodes,
 			"bytes", b.info.Bytes, "took", o.now.Mono-began)

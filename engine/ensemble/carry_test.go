@@ -132,6 +132,12 @@ func TestBackupAndRestoreOfThree(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cancel()
+	local := &outbox{}
+	b.mu.Lock()
+	if _, err := b.createLocal(30000, local); err != nil {
+		t.Error(err)
+	}
+	b.mu.Unlock()
 	_, before := a.Applied()
 	var zxid int64
 	var failed error
@@ -149,6 +155,9 @@ func TestBackupAndRestoreOfThree(t *testing.T) {
 	}
 	if !errors.Is(out.death(), ErrSessionExpired) {
 		t.Errorf("the client's session: %v", out.death())
+	}
+	if !errors.Is(local.death(), ErrSessionExpired) || b.LocalSessions() != 0 {
+		t.Errorf("a local session: %v", local.death())
 	}
 	if slices.Contains(told, "/later") || !slices.Contains(told, "/n1") || slices.Contains(told, "/here") {
 		t.Errorf("the subscriber knows %v", told)
@@ -251,6 +260,68 @@ func TestRestoreFindsItsSwap(t *testing.T) {
 		t.Error(failed)
 	}
 	net.served(t)
+	net.alike(t)
+}
+
+// A backup that cannot begin, since this box has lost the others, is given up; so is one that waits for another's end.
+func TestBackupWithoutAMajority(t *testing.T) {
+	net := three(t, 66, limits.ZooKeeper{})
+	leader := net.leader(t)
+	for _, id := range net.voters {
+		net.cut[id] = true
+	}
+	net.s.RunFor(10 * time.Second)
+	var failed error
+	done := false
+	leader.Backup(io.Discard, func(_ BackupInfo, err error) { failed, done = err, true })
+	net.s.RunFor(30 * time.Second)
+	if done {
+		t.Fatalf("it did not wait: %v", failed)
+	}
+	net.until(t, "a backup", &done)
+	if !errors.Is(failed, ErrNoQuorum) {
+		t.Error(failed)
+	}
+	clear(net.cut)
+	net.served(t)
+	if _, info := net.backUp(t, leader); info.Nodes == 0 {
+		t.Error("no backup once the others are back")
+	}
+}
+
+// A box that lags and is brought a snapshot from behind a restore ends its local sessions too, which the restore ended.
+func TestLocalSessionsOfABoxThatMissesTheRestore(t *testing.T) {
+	small := smallLimits()
+	small.CatchUpEntries = 10
+	net := three(t, 67, small)
+	leader, follower, _ := net.followers(t)
+	out := &outbox{}
+	follower.mu.Lock()
+	if _, err := follower.createLocal(1<<30, out); err != nil {
+		t.Fatal(err)
+	}
+	follower.mu.Unlock()
+	net.cut[follower.cfg.Box] = true
+	done := false
+	leader.Restore(frames(source(t, 20)), func(_ int64, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		done = true
+	})
+	net.until(t, "a restore", &done)
+	for i := range 3000 {
+		net.write(t, leader, op(0, create(fmt.Sprintf("/x%d", i), "", jute.Persistent)), nil)
+	}
+	delete(net.cut, follower.cfg.Box)
+	net.served(t)
+	net.s.RunFor(5 * time.Second)
+	if net.snapshots == 0 {
+		t.Fatal("it was brought no snapshot")
+	}
+	if !errors.Is(out.death(), ErrSessionExpired) && follower.LocalSessions() != 0 {
+		t.Errorf("%d local sessions are left, the connection: %v", follower.LocalSessions(), out.death())
+	}
 	net.alike(t)
 }
 

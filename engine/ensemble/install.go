@@ -91,6 +91,9 @@ func (o *owner) install(m *pb.Message) error {
 func (o *owner) replaceTree(tree *znode.Tree) {
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
+	if tree.Restored() != o.e.tree.Restored() {
+		o.e.endLocals() // a backup took the tree's place in between
+	}
 	o.e.tree = tree
 	maps.DeleteFunc(o.e.attached, func(_ int64, a *attachment) bool { return !a.local })
 	o.e.appliedIndex = o.applied

@@ -181,6 +181,9 @@ func (o *owner) wake() time.Duration {
 	if o.ready && (wake == 0 || o.nextKeep < wake) {
 		wake = o.nextKeep
 	}
+	if b := o.backup; b != nil && b.cut == nil && (wake == 0 || b.failAt < wake) {
+		wake = b.failAt
+	}
 	if r := o.restore; r != nil && r.state == restoreWaits && (wake == 0 || r.retryAt < wake) {
 		wake = r.retryAt
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"cairn/engine/ensemble/jute"
@@ -210,5 +212,15 @@ func (o *owner) unstage() {
 	o.dropped = nil
 	for _, id := range dropped {
 		o.internal(znode.Entry{Kind: znode.KindUnstage, Data: znode.StageID(id)}, nil)
+	}
+}
+
+// endLocals ends the local sessions of this box, whose clients know a tree that is no more: nobody else tells them. The write
+// lock is held.
+func (e *Ensemble) endLocals() {
+	for _, id := range slices.Sorted(maps.Keys(e.attached)) {
+		if a := e.forgetLocal(id); a != nil && a.out != nil {
+			a.out.Kill(fmt.Errorf("session 0x%x: %w", id, ErrSessionExpired))
+		}
 	}
 }

@@ -76,6 +76,33 @@ imported_offline() { # VERSION
 
 next_name() { sed -n 's|^/app .* created=\([0-9]*\) .*|\1|p' "$1" | xargs printf '/app/seq-%010d\n'; }
 
+# churned VERSION: a real ZooKeeper writes snapshots while many clients change the same nodes, dies, and starts once more.
+churned() {
+	local at=$work/churned churn
+	zookeeper "$1" "$at" 150 && "$work/carry" fill "127.0.0.1:$port" 8000 || return 1
+	"$work/carry" churn "127.0.0.1:$port" 3 &
+	churn=$!
+	started+=("$churn")
+	wait "$churn" || return 1
+	killed "$server_id"
+	zookeeper "$1" "$at" 100000 && "$work/carry" quiet "127.0.0.1:$port" && "$work/carry" print "127.0.0.1:$port" >"$at/tree" && killed "$server_id"
+}
+
+# imported_fuzzy: an old snapshot, which holds more than its name says, and all logs lead to the tree that the real one had.
+imported_fuzzy() {
+	local all n name
+	mapfile -t all < <(cd "$work/churned/data/version-2" && ls snapshot.* | sort -t. -k2)
+	[ "${#all[@]}" -ge 8 ] || { echo "only ${#all[@]} snapshots"; return 1; }
+	for n in 3 5 $((${#all[@]} / 2)); do
+		name=${all[$n]}
+		rm -rf "$work/fuzzy"
+		mkdir -p "$work/fuzzy/version-2"
+		cp "$work/churned/data/version-2"/{log.*,"$name"} "$work/fuzzy/version-2"
+		"$cairn" restore --from-zookeeper "$work/fuzzy" --data "$work/fuzzy/cairn" && box "$work/fuzzy/cairn" &&
+			"$work/carry" print "$zookeeper" >"$work/fuzzy/tree" && diff "$work/churned/tree" "$work/fuzzy/tree" && stopped || return 1
+	done
+}
+
 imported_online() { # VERSION
 	box "$work/online-$1" && "$cairn" zk --servers "$zookeeper" create /gone &&
 		"$cairn" restore --from-zookeeper "$work/zk-$1/data" --http "$http" && same "$work/zk-$1/tree" "$zookeeper" &&
@@ -190,6 +217,8 @@ for release in $versions; do
 	check "$release, exported, starts a real ${versions##* }" exported "$release" "${versions##* }"
 	check "$release, backed up, comes back" restored_offline "$release"
 done
+check "real ${versions##* } under churn" churned "${versions##* }"
+check "its fuzzy snapshots lead to its tree" imported_fuzzy
 check "snapshot and restore by curl" by_curl "${versions##* }"
 check "restore into three servers under load, one killed" restored_under_load
 finish

@@ -86,8 +86,13 @@ func (a *Admin) carry(w http.ResponseWriter, r *http.Request, c *carryCommand) {
 	case a.cfg.Carrier == nil || c.run == nil:
 		refuse(http.StatusForbidden, "%s is not offered by this server", c.name)
 		return
-	case !a.source.Stats().Serving:
+	}
+	switch stats := a.source.Stats(); {
+	case !stats.Serving:
 		refuse(http.StatusOK, "%s", notServing)
+		return
+	case stats.ReadOnly:
+		refuse(http.StatusServiceUnavailable, "this server is read-only: it has no majority, and may not know the newest writes")
 		return
 	}
 	if status, reason := a.source.Authorize(r.Header.Get("Authorization"), remoteOf(r)); status != 0 {

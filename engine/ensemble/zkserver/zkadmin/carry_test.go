@@ -111,6 +111,10 @@ func TestSnapshotAndRestore(t *testing.T) {
 	if code, m, _ := call("POST", "restore", owner, "never"); code != 503 || m["error"] == nil {
 		t.Errorf("switched off: %d %v", code, m)
 	}
+	source.stats.ReadOnly = true
+	if code, m, _ := call("GET", "snapshot", owner, ""); code != 503 || m["error"] == nil {
+		t.Errorf("read-only: %d %v", code, m)
+	}
 	source.stats.Serving = false
 	if _, m, _ := call("GET", "snapshot", owner, ""); m["error"] != notServing {
 		t.Errorf("not serving: %v", m)

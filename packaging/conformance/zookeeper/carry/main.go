@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -27,7 +28,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: carry write|change|print|fill|load HOST:PORT [NODES|SECONDS]")
+		return errors.New("usage: carry write|change|print|fill|quiet|churn|load HOST:PORT [NODES|SECONDS]")
 	}
 	conn, err := connect(args[1])
 	if err != nil {
@@ -48,6 +49,14 @@ func run(args []string) error {
 			return err
 		}
 		return fill(conn, n)
+	case "quiet":
+		return quiet(conn)
+	case "churn":
+		seconds, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return churn(args[1], time.Duration(seconds)*time.Second)
 	case "load":
 		seconds, err := strconv.Atoi(args[2])
 		if err != nil {
@@ -300,6 +309,98 @@ func pzxid(path string, s *zk.Stat) int64 {
 		return 0
 	}
 	return s.Pzxid
+}
+
+// churn has many clients change the same few nodes in every way, so that a server that writes snapshots meanwhile writes
+// fuzzy ones. Their sessions come and go.
+func churn(server string, long time.Duration) error {
+	end := time.Now().Add(long)
+	const clients = 8
+	done := make(chan int, clients)
+	for c := range clients {
+		go func() {
+			random := rand.New(rand.NewPCG(uint64(c), 5))
+			writes := 0
+			for time.Now().Before(end) {
+				conn, err := connect(server)
+				if err != nil {
+					break
+				}
+				for range 40 + random.IntN(40) {
+					if change1(conn, random) == nil {
+						writes++
+					}
+				}
+				conn.Close()
+			}
+			done <- writes
+		}()
+	}
+	writes := 0
+	for range clients {
+		writes += <-done
+	}
+	fmt.Println(writes, "writes")
+	if writes < 100 {
+		return errors.New("hardly anything was written")
+	}
+	return nil
+}
+
+// change1 does one thing to a random node.
+func change1(conn *zk.Conn, random *rand.Rand) error {
+	parent := fmt.Sprintf("/churn-%d", random.IntN(4))
+	path := fmt.Sprintf("%s/%d", parent, random.IntN(6))
+	open := zk.WorldACL(zk.PermAll)
+	var err error
+	switch random.IntN(10) {
+	case 0:
+		_, err = conn.Create(parent, nil, 0, open)
+	case 1, 2:
+		_, err = conn.Create(path, []byte(path), 0, open)
+	case 3:
+		_, err = conn.Create(path, []byte(path), zk.FlagEphemeral, open)
+	case 4:
+		_, err = conn.Create(path+"-", nil, zk.FlagEphemeral|zk.FlagSequence, open)
+	case 5, 6:
+		err = conn.Delete(path, -1)
+	case 7:
+		err = conn.Delete(parent, -1)
+	case 8:
+		_, err = conn.Set(path, []byte(strconv.Itoa(random.IntN(1000))), -1)
+	case 9:
+		_, err = conn.Multi(&zk.CreateRequest{Path: path + "m", Acl: open}, &zk.DeleteRequest{Path: path, Version: -1})
+	}
+	return err
+}
+
+// quiet waits until no ephemeral is left of sessions whose clients died.
+func quiet(conn *zk.Conn) error {
+	var left func(path string) (int, error)
+	left = func(path string) (int, error) {
+		children, stat, err := conn.Children(path)
+		if err != nil {
+			return 0, err
+		}
+		n := 0
+		if stat.EphemeralOwner != 0 {
+			n = 1
+		}
+		for _, name := range children {
+			below, err := left(strings.TrimSuffix(path, "/") + "/" + name)
+			if err != nil && !errors.Is(err, zk.ErrNoNode) {
+				return 0, err
+			}
+			n += below
+		}
+		return n, nil
+	}
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		if n, err := left("/"); n == 0 || err != nil {
+			return err
+		}
+	}
+	return errors.New("ephemerals are left after a minute")
 }
 
 // load writes lightly until the time is over, through whatever happens to its sessions: it counts what was acknowledged.
