@@ -38,6 +38,9 @@ func furnished(tb testing.TB) (*Tree, *Entry) {
 		}
 		return jute.Op{Type: kind, Path: path, Flags: int32(flags), Data: data, ACL: acl, TTL: 5000}
 	}
+	for _, path := range []string{"/1", "/2", "/late"} {
+		do(make1(jute.OpCreate, path, 0, nil))
+	}
 	do(make1(jute.OpCreate, "/app", 0, []byte("a")))
 	do(make1(jute.OpCreate, "/app/null", 0, nil, private), make1(jute.OpCreate, "/app/empty", 0, []byte{}))
 	do(make1(jute.OpCreateContainer, "/app/container", 4, []byte("c")))
@@ -47,6 +50,12 @@ func furnished(tb testing.TB) (*Tree, *Entry) {
 	do(make1(jute.OpCreate, "/app/gone", 0, nil), jute.Op{Type: jute.OpDelete, Path: "/app/gone", Version: -1})
 	do(jute.Op{Type: jute.OpSetData, Path: "/app", Data: []byte("changed"), Version: 0})
 	do(jute.Op{Type: jute.OpSetACL, Path: "/app/empty", ACL: []jute.ACL{private}, Version: -1})
+	// These come in a backup before their parents: they have the ids that others left.
+	do(jute.Op{Type: jute.OpDelete, Path: "/1", Version: -1})
+	do(jute.Op{Type: jute.OpDelete, Path: "/2", Version: -1})
+	do(make1(jute.OpCreate, "/late/x", 0, []byte("x")))
+	do(make1(jute.OpCreate, "/late/x/y", 0, []byte("y")))
+	do(make1(jute.OpCreate, "/late/x/y/z", 0, []byte("z")))
 	for _, path := range []string{"/zookeeper/quota/app", "/zookeeper/quota/app/zookeeper_limits", "/zookeeper/quota/app/zookeeper_stats"} {
 		do(make1(jute.OpCreate, path, 0, []byte("count=100,bytes=1000")))
 	}
@@ -116,6 +125,9 @@ func restoring(id uint64, stream []byte) []*Entry {
 
 func TestBackupAndRestore(t *testing.T) {
 	source, _ := furnished(t)
+	if source.find("/late/x/y") > source.find("/late/x") || source.find("/late/x") > source.find("/late") {
+		t.Fatal("no child comes before its parent")
+	}
 	stream := backupStream(t, source, 50)
 	for _, secret := range []string{"hush", "kafka", "server.1", "ephemeral"} {
 		if bytes.Contains(stream, []byte(secret)) {
@@ -175,6 +187,34 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	if err := checkTree(tree); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A backup whose nodes come behind their parents, as one that was made of a ZooKeeper's data does, needs no second look.
+func TestBackupInOrder(t *testing.T) {
+	source, _ := furnished(t)
+	b, err := ReadBackup(bytes.NewReader(backupStream(t, source, 1000)), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ordered := NewBackup(b.Zxid(), b.TimeMs())
+	b.Walk(func(n Node) bool {
+		if err := ordered.Add(n); err != nil {
+			t.Fatal(err)
+		}
+		return true
+	})
+	tree, _ := furnished(t)
+	for _, e := range restoring(3, backupStream(t, ordered.t, 70)) {
+		if o := tree.Apply(e); o.Err != jute.OK {
+			t.Fatal(o.Err)
+		}
+	}
+	if err := checkTree(tree); err != nil {
+		t.Error(err)
+	}
+	if got, want := users(tree), users(b.t); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
 

@@ -45,6 +45,17 @@ type restorer struct {
 	headed bool
 	ended  bool
 	backup *backupFacts // nil: a snapshot
+
+	// Of a backup: the nodes are linked as they come, so that little is left to do when it takes the place of a tree. places
+	// has one for each node; loose are nodes that came before their parents.
+	places []place
+	loose  []nodeID
+}
+
+// place is what a node's own entries in sums and sizes follow from. A size of 0: it hangs on a loose one.
+type place struct {
+	hash uint64 // of its path
+	size uint32 // of its path
 }
 
 func newRestorer() *restorer {
@@ -230,6 +241,49 @@ func (s *restorer) node(d *decoder) {
 	t.setBlob(at, makeBlob(string(name), data))
 	t.acls.hold(n.acl)
 	t.own(at)
+	if s.backup != nil && !s.settle(at) {
+		d.fail("node %d has a twin", old)
+	}
+}
+
+// settle links a node of a backup that has just come, unless its parent is still to come, and enters it into sums and
+// counters if its path is known. False says that its parent has a child of that name already.
+func (s *restorer) settle(id nodeID) bool {
+	t := s.t
+	at := place{hash: sumRoot, size: 1}
+	if id != rootID {
+		name := t.name(id)
+		i, found := slices.BinarySearch(s.olds[:len(s.olds)-1], t.node(id).parent)
+		if !found {
+			s.loose = append(s.loose, id)
+			s.places = append(s.places, place{})
+			return true
+		}
+		parent := nodeID(i) + rootID
+		if t.index.find(t, parent, name) != 0 {
+			return false
+		}
+		t.link(parent, id)
+		t.index.add(parent, name, id)
+		up := s.places[i]
+		if up.size == 0 {
+			s.places = append(s.places, place{})
+			return true
+		}
+		at = place{pathHash(up.hash, name), up.size + 1 + uint32(len(name))}
+		if parent == rootID {
+			at.size--
+		}
+	}
+	s.places = append(s.places, at)
+	t.sum(id, at.hash)
+	t.count(id, 1, int(at.size))
+	return true
+}
+
+// bytes is what the restorer itself takes.
+func (s *restorer) bytes() int64 {
+	return int64(20*len(s.olds) + 4*len(s.loose) + 16*len(s.acls))
 }
 
 // finish links the nodes, recomputes what follows from them, and checks that it is one tree.
@@ -238,7 +292,32 @@ func (s *restorer) finish() error {
 	if uint64(len(s.olds)) != s.nodes || len(s.olds) == 0 {
 		return fmt.Errorf("%w: %d nodes, the header says %d", ErrSnapshot, len(s.olds), s.nodes)
 	}
+	if s.backup != nil && len(s.loose) == 0 {
+		if uint64(t.live) != s.nodes {
+			return fmt.Errorf("%w: %d of %d nodes hang on the root", ErrSnapshot, t.live, s.nodes)
+		}
+		t.acls.sweep()
+		s.findQuotas()
+		return nil
+	}
+	if err := s.linkRest(); err != nil {
+		return err
+	}
+	if err := s.measure(); err != nil {
+		return err
+	}
+	t.acls.sweep()
+	s.findQuotas()
+	return nil
+}
+
+// linkRest links what is not linked yet.
+func (s *restorer) linkRest() error {
+	t := s.t
 	for id := rootID + 1; id < t.high; id++ {
+		if t.node(id).prev != 0 {
+			continue // a linked node has one before it, if only itself
+		}
 		i, found := slices.BinarySearch(s.olds, t.node(id).parent)
 		parent := nodeID(i) + rootID
 		name := t.name(id)
@@ -248,11 +327,6 @@ func (s *restorer) finish() error {
 		t.link(parent, id)
 		t.index.add(parent, name, id)
 	}
-	if err := s.measure(); err != nil {
-		return err
-	}
-	t.acls.sweep()
-	s.findQuotas()
 	return nil
 }
 
@@ -265,6 +339,8 @@ func (s *restorer) measure() error {
 		hash uint64
 		size int // of the path
 	}
+	// What was counted of a backup so far is counted again, with what hung on loose nodes.
+	t.totals = totals{high: t.high, free: t.free, freeCount: t.freeCount, blobBytes: t.blobBytes, sessionSum: t.sessionSum}
 	way := []step{{rootID, sumRoot, 0}} // from the root to the present node
 	t.walk(rootID, func(id nodeID) bool {
 		if id == rootID {

@@ -60,7 +60,7 @@ func (t *Tree) StagedBytes() int64 {
 		return 0
 	}
 	b := t.staging.build
-	return b.t.Bytes() + int64(4*len(b.olds)+16*len(b.acls))
+	return b.t.Bytes() + b.bytes()
 }
 
 // dropStale forgets a staging that nobody goes on with.
@@ -135,10 +135,14 @@ func (x *txn) swap() jute.Code {
 	if s.build.backup.recount || s.build.backup.left > 0 {
 		into.recountQuotas()
 	}
+	grafted := into.high
 	for _, path := range [...]string{pathConfig, PathCairn} {
 		into.graft(t, path)
 	}
 	t.become(into)
+	for id := grafted; id < t.high; id++ {
+		t.own(id)
+	}
 	t.restored = s.id
 	t.zxid = max(t.zxid-1, into.zxid) + swapZxids
 	x.out.Zxid, x.out.Replaced = t.zxid, true
@@ -216,9 +220,6 @@ func (t *Tree) become(into *Tree) {
 	sessionSum := t.totals.sessionSum
 	t.totals = into.totals
 	t.totals.sessionSum = sessionSum
-	for id := rootID; id < t.high; id++ {
-		t.own(id)
-	}
 	t.acls.sweep()
 }
 
@@ -334,6 +335,9 @@ func (c *stagedCut) record(dst []byte) ([]byte, bool) {
 	case c.build != nil && c.node < c.nodes:
 		id := rootID + nodeID(c.node)
 		pre := preimage{node: *c.build.t.node(id), blob: c.build.t.blob(id)}
+		if pre.node.prev != 0 { // it is linked: its parent has its new id
+			pre.node.parent = c.build.olds[pre.node.parent-rootID]
+		}
 		dst = appendNode(append(dst, recordStagedNode), c.build.olds[c.node], pre, c.number[pre.node.acl])
 		c.node++
 	default:
