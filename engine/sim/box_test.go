@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -85,15 +86,16 @@ func (b *box) open() {
 	w.net.forget(b.id)
 	p := &process{box: b, disk: vfs.NewPlan()}
 	p.group = w.sched.Group(&b.wall)
+	log := w.observer(b)
 	p.syncer = syncer.New(p.group, syncer.Config{Name: "sim"})
 	cfg := ensemble.Config{
-		Dir: b.dir, Box: b.id, Voters: w.voters, Learners: w.learners, Servers: w.servers(), Limits: smallLimits(), TickTime: tick, Build: "sim",
+		Dir: b.dir, Box: b.id, Voters: w.voters, Learners: w.learners, Servers: w.servers(), Limits: w.limits, TickTime: tick, Build: "sim",
 	}
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], w.rand().Uint64())
 	var err error
 	p.ensemble, err = ensemble.Open(cfg, ensemble.Deps{
-		Runtime: p.group, FS: vfs.WithErrors(vfs.OS(), p.disk), Syncer: p.syncer, Observer: observe.Discard(), Random: rand.NewChaCha8(seed),
+		Runtime: p.group, FS: vfs.WithErrors(vfs.OS(), p.disk), Syncer: p.syncer, Observer: log, Random: rand.NewChaCha8(seed),
 		Transport: port{w.net, p},
 		Ask:       func(to uint64, q []byte, done func([]byte, error)) { w.net.ask(p, to, q, done) },
 	})
@@ -102,7 +104,7 @@ func (b *box) open() {
 		w.failf("box %d does not open: %v", b.id, err)
 		return
 	}
-	p.server, err = zkserver.New(w.serverConfig(), zkserver.Deps{Ensemble: p.ensemble, Clock: &b.wall, Observer: observe.Discard()})
+	p.server, err = zkserver.New(w.serverConfig(), zkserver.Deps{Ensemble: p.ensemble, Clock: &b.wall, Observer: log})
 	if err != nil {
 		w.failf("box %d has no server: %v", b.id, err)
 		return
@@ -112,6 +114,34 @@ func (b *box) open() {
 	}
 	b.proc, b.paused, b.stopping = p, false, false
 	w.trace("box %d opens", b.id)
+}
+
+// observer puts what a box logs into the trace, where all of it is kept.
+func (w *world) observer(b *box) *observe.Observer {
+	if w.lines == nil {
+		return observe.Discard()
+	}
+	handler := slog.NewTextHandler(logged{w, b}, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || strings.Contains(a.Value.String(), w.dir) {
+			return slog.Attr{} // the one is the bubble's, the other another one in each run
+		}
+		return a
+	}})
+	return observe.New(slog.New(handler))
+}
+
+// logged is a box's log. Connections write to it from goroutines of their own: what they say is not traced.
+type logged struct {
+	w *world
+	b *box
+}
+
+// Write implements io.Writer.
+func (l logged) Write(line []byte) (int, error) {
+	if !strings.Contains(string(line), "connection") {
+		l.w.trace("box %d says %s", l.b.id, strings.TrimSpace(string(line)))
+	}
+	return len(line), nil
 }
 
 // servers is the configuration that the ensemble begins with.

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -19,6 +20,7 @@ var (
 	seeds   = flag.Int("sim.seeds", 20, "how many seeds")
 	from    = flag.Uint64("sim.from", 1, "the first seed")
 	seconds = flag.Int("sim.seconds", 4, "virtual seconds of faults for each seed")
+	traces  = flag.String("sim.trace", "", "a directory for the whole traces of the seeds, with what the boxes log")
 )
 
 // TestMain gives the simulation one processor and no garbage collector of its own accord: a goroutine that a step wakes
@@ -63,7 +65,12 @@ func TestSeeds(t *testing.T) {
 	began := time.Now()
 	for seed := *from; seed < *from+uint64(*seeds); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			w := simulate(t, config{seed: seed, seconds: *seconds})
+			w := simulate(t, config{seed: seed, seconds: *seconds, trace: *traces != ""})
+			if *traces != "" {
+				if err := os.WriteFile(filepath.Join(*traces, fmt.Sprint("seed", seed)), []byte(w.lines.String()), 0o600); err != nil {
+					t.Error(err)
+				}
+			}
 			w.report(t)
 			for name, n := range w.faults.counts {
 				total[name] += n

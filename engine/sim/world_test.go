@@ -15,6 +15,7 @@ import (
 	"cairn/engine/ensemble"
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/zkserver"
+	"cairn/engine/limits"
 	"cairn/engine/sim/history"
 	"cairn/platform/clock"
 	"cairn/platform/mailbox"
@@ -36,6 +37,7 @@ type world struct {
 	clients               []*client
 	record                *history.Recorder
 	sessionTimeout        time.Duration
+	limits                limits.ZooKeeper
 	linearizable          bool // the servers answer no read that may be stale
 	prepared              int  // of what everybody works on
 	over                  bool
@@ -120,6 +122,10 @@ func (w *world) shape() {
 		}
 	}
 	slices.Reverse(w.learners)
+	w.limits = smallLimits()
+	if r.IntN(3) == 0 { // a box that lags is brought a snapshot soon
+		w.limits.SnapshotEntries, w.limits.CatchUpEntries = 40, 10
+	}
 	w.linearizable = r.IntN(4) == 0 && w.cfg.server == nil
 	w.sessionTimeout = 2*time.Second + time.Duration(r.Int64N(int64(4*time.Second)))
 }
@@ -155,7 +161,7 @@ func (w *world) failf(format string, args ...any) {
 }
 
 func (w *world) serverConfig() zkserver.Config {
-	cfg := zkserver.Config{Limits: smallLimits(), TickTime: tick, LinearizableReads: w.linearizable}
+	cfg := zkserver.Config{Limits: w.limits, TickTime: tick, LinearizableReads: w.linearizable}
 	if w.cfg.server != nil {
 		cfg = w.cfg.server(cfg)
 	}
@@ -207,7 +213,11 @@ func (w *world) look(b *box) {
 
 // restart opens a box that is down, after a while.
 func (w *world) restart(b *box) {
-	w.sched.After(50*time.Millisecond+time.Duration(w.rand().Int64N(int64(1500*time.Millisecond))), "restart", func() {
+	after := 50*time.Millisecond + time.Duration(w.rand().Int64N(int64(1500*time.Millisecond)))
+	if w.rand().IntN(3) == 0 {
+		after /= 50 // a supervisor that does not wait
+	}
+	w.sched.After(after, "restart", func() {
 		if b.proc == nil && !w.over {
 			b.open()
 		}

@@ -2,31 +2,60 @@ package history
 
 import "slices"
 
-// checkFIFO judges the order of the answers on each connection whose client knows the order of its requests: answered in
-// that order, none behind one that has no answer, and zxids that rise, strictly from write to write.
-func checkFIFO(x *index) []Violation {
-	type connection struct {
-		client  int
-		session int64
-		conn    int
-	}
-	pipelines := map[connection][]*Op{}
-	var order []connection
-	for _, o := range x.h.Ops {
+// connection is one, and its requests in the order of sending, where its client knows it.
+type connection struct {
+	client  int
+	session int64
+	conn    int
+}
+
+// pipelines are the requests of each connection.
+func pipelines(h *History) (order []connection, requests map[connection][]*Op) {
+	requests = map[connection][]*Op{}
+	for _, o := range h.Ops {
 		if o.Order == 0 || o.Kind == Acquire {
 			continue
 		}
 		c := connection{o.Client, o.Session, o.Conn}
-		if pipelines[c] == nil {
+		if requests[c] == nil {
 			order = append(order, c)
 		}
-		pipelines[c] = append(pipelines[c], o)
+		requests[c] = append(requests[c], o)
 	}
+	for _, ops := range requests {
+		slices.SortStableFunc(ops, func(a, b *Op) int { return a.Order - b.Order })
+	}
+	return order, requests
+}
+
+// overtaken finds the writes without an answer behind which something on the same connection is known to have happened.
+func overtaken(x *index) map[*Op]*Op {
+	found := map[*Op]*Op{}
+	order, requests := pipelines(x.h)
+	for _, c := range order {
+		var shown *Op // the earliest read that shows one of those behind
+		for _, o := range slices.Backward(requests[c]) {
+			if o.Known() {
+				break
+			}
+			if shown != nil {
+				found[o] = shown
+			}
+			if read := x.witness(o); read != nil && (shown == nil || read.returned < shown.returned) {
+				shown = read
+			}
+		}
+	}
+	return found
+}
+
+// checkFIFO judges the order of the answers on each connection whose client knows the order of its requests: answered in
+// that order, none behind one that has no answer, and zxids that rise, strictly from write to write.
+func checkFIFO(x *index) []Violation {
+	order, requests := pipelines(x.h)
 	var violations []Violation
 	for _, c := range order {
-		ops := pipelines[c]
-		slices.SortStableFunc(ops, func(a, b *Op) int { return a.Order - b.Order })
-		violations = append(violations, inOrder(ops)...)
+		violations = append(violations, inOrder(requests[c])...)
 	}
 	return violations
 }

@@ -126,6 +126,22 @@ func TestAWitnessedWriteHasItsPlace(t *testing.T) {
 	s.wants(t, "linearizability", "lost")
 }
 
+// A write that was sent before another on its connection has happened when the other has, though neither was answered.
+func TestAWriteIsNotSkipped(t *testing.T) {
+	run := func(version int32) *script {
+		s := newScript()
+		s.create(1, 1)
+		first, second := on(2, Set, "/a", "first"), on(2, Set, "/a", "second")
+		first.Order, second.Order = 1, 2
+		s.ask("first", first)
+		s.ask("second", second)
+		s.do(on(1, SyncRead, "/a", ""), got("second", version, 3, 3))
+		return s
+	}
+	run(2).wants(t, "")
+	run(1).wants(t, "linearizability", "first", "second")
+}
+
 func TestAStaleSyncReadIsFound(t *testing.T) {
 	s := newScript()
 	s.create(1, 1)

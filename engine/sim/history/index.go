@@ -30,6 +30,9 @@ type index struct {
 	// writers are how many operations write a value to a path, readers the first that has read it.
 	writers map[written]int
 	readers map[written]*Op
+	// overtaken are writes without an answer that were sent before one, on the same connection, that somebody's read shows to
+	// have happened; it is that read.
+	overtaken map[*Op]*Op
 	// seen is what each session saw, in its order: answered operations where they were answered, and events.
 	seen map[int64][]any
 }
@@ -48,6 +51,7 @@ func newIndex(h *History) *index {
 	for _, e := range h.Events {
 		x.seen[e.Session] = append(x.seen[e.Session], e)
 	}
+	x.overtaken = overtaken(x)
 	for _, items := range x.seen {
 		slices.SortFunc(items, func(a, b any) int { return cmp.Compare(seenAt(a), seenAt(b)) })
 	}

@@ -38,7 +38,7 @@ type call struct {
 	op     *Op
 	parts  []modelPart
 	result *Result
-	// class and rank: see unanswered.
+	// class and rank: see unanswered and chain.
 	class, rank int
 }
 
@@ -127,6 +127,11 @@ func groups(x *index) []*group {
 		} else if read := x.witness(o); read != nil {
 			// It has happened: somebody read what it wrote, and when.
 			c.result, end = &Result{Zxid: read.Result.Mzxid, Version: read.Result.Version}, int64(read.returned)
+			g.chain(&c)
+		} else if next := x.overtaken[o]; next != nil {
+			// A request behind it on its connection has happened: by then it had, too.
+			end = int64(next.returned)
+			g.chain(&c)
 		} else {
 			g.unanswered(x, &c)
 		}
@@ -161,6 +166,16 @@ func (g *group) unanswered(x *index, c *call) {
 		}
 		key += fmt.Sprintf("%d %v %d %d %q;", p.Kind, p.Check, p.register, p.Version, value)
 	}
+	g.join(c, key)
+}
+
+// chain keeps the writes without an answer of one connection in their order, as far as they have happened.
+func (g *group) chain(c *call) {
+	g.join(c, fmt.Sprint("connection ", connection{c.op.Client, c.op.Session, c.op.Conn}))
+}
+
+// join makes a call the next of its class.
+func (g *group) join(c *call, key string) {
 	class, ok := g.classes[key]
 	if !ok {
 		class = len(g.ranks)
