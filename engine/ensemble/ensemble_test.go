@@ -310,6 +310,41 @@ func TestASessionHasOneConnection(t *testing.T) {
 	}
 }
 
+// A connection whose write had no outcome takes no more writes. Until it has ended it is still the session's, and is
+// told when another takes its place or the box stops: it must not answer as if nothing had happened.
+func TestAConnectionWithoutAnOutcomeIsStillKilled(t *testing.T) {
+	b := openThreads(t, Config{Dir: tempDir(t)})
+	refuse := func() (*outbox, Grant) {
+		out := &outbox{}
+		g := b.session(out, 4000)
+		large := op(g.Session, create("/large", strings.Repeat("x", b.cfg.Limits.ProposalBytesMax), jute.Persistent))
+		if _, err := b.do(large, out); !errors.Is(err, ErrTooLarge) {
+			t.Fatalf("a large write: %v", err)
+		}
+		if _, err := b.do(op(g.Session, create("/behind", "", jute.Persistent)), out); !errors.Is(err, ErrSessionMoved) {
+			t.Fatalf("a write behind it: %v", err)
+		}
+		return out, g
+	}
+	moved, g := refuse()
+	again := make(chan error, 1)
+	next := &outbox{}
+	b.Reattach(g.Session, g.Password[:], 4000, next, func(_ Grant, err error) { again <- err })
+	if err := <-again; err != nil || !errors.Is(moved.death(), ErrSessionMoved) {
+		t.Fatalf("the session moved (%v), and its old connection: %v", err, moved.death())
+	}
+	if _, err := b.do(op(g.Session, create("/after", "", jute.Persistent)), next); err != nil {
+		t.Fatalf("a write of the new connection: %v", err)
+	}
+	stays, _ := refuse()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(stays.death(), ErrClosed) {
+		t.Fatalf("the box stopped, and the connection: %v", stays.death())
+	}
+}
+
 func TestSubscribersSeeEveryChangeInOrder(t *testing.T) {
 	b := openThreads(t, Config{Dir: tempDir(t)})
 	b.must(op(0, create("/a", "", jute.Persistent)))

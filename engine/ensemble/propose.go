@@ -233,7 +233,7 @@ func (o *owner) holds(w *Write) error {
 	}
 	o.e.mu.RLock()
 	defer o.e.mu.RUnlock()
-	if a := o.e.attached[session]; a != nil && a.out == from {
+	if a := o.e.attached[session]; a != nil && a.out == from && !a.refused {
 		return nil
 	}
 	if _, open := o.e.tree.Session(session); !open && w.Local == 0 {
@@ -296,12 +296,13 @@ func (o *owner) decline(p *proposal, err error) {
 }
 
 // abandon answers a write of this box that has no outcome. Its connection ends with it, and holds the session no more from
-// now on: what it has sent behind is refused, and does not overtake the write. A full tree is an outcome.
+// now on: what it has sent behind is refused, and does not overtake the write. It may still be answered what it had asked
+// before, so that it is told of the session's and this box's end like any other. A full tree is an outcome.
 func (o *owner) abandon(p *proposal, err error) {
 	if p.write.From != nil && !errors.Is(err, ErrTreeFull) {
 		o.e.mu.Lock()
 		if a := o.e.attached[p.write.session()]; a != nil && a.out == p.write.From {
-			a.out = nil
+			a.refused = true
 		}
 		o.e.mu.Unlock()
 	}

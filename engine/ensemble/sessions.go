@@ -12,6 +12,7 @@ import (
 // heard from, which the leader's keeper is told of at every sweep.
 type attachment struct {
 	out       Outbox // nil after a Detach
+	refused   bool   // a write of out had no outcome: it takes no more of them
 	timeoutMs int32
 	touched   atomic.Int64 // monotonic nanoseconds; 0 when nothing was heard since the last sweep
 	local     bool         // a session of this box's own, whose time is kept here
@@ -27,7 +28,7 @@ func (e *Ensemble) attach(session int64, out Outbox, timeoutMs int32) {
 	if a.out != out {
 		e.dismiss(a, session)
 	}
-	a.out, a.timeoutMs = out, timeoutMs
+	a.out, a.refused, a.timeoutMs = out, false, timeoutMs
 	a.touched.Store(int64(e.deps.Runtime.Clock().Now().Mono))
 }
 
