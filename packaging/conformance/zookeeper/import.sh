@@ -197,7 +197,10 @@ restored_under_load() {
 }
 
 # expired HOST:PORT: the session that wrote is over, and its ephemerals have moved the last pzxid.
-expired() { ! "$cairn" zk --servers "$1" ls /app | grep -q living; }
+expired() {
+	local there
+	there=$("$cairn" zk --servers "$1" ls /app) && grep -q deep <<<"$there" && ! grep -q living <<<"$there"
+}
 
 # staging N: a restore is under way at a server, and what is to be restored was checked.
 staging() { [ -e "$work/member$1/data/cairn/spool/restore.backup" ] && [ ! -e "$work/member$1/data/cairn/spool/restore" ]; }
