@@ -18,7 +18,7 @@ import (
 //	frameForward   stream, sequence, incarnation, request (8 bytes each), the write as znode.Entry, not stamped
 //	frameRefused   incarnation, request (8 bytes each), reason (1 byte)
 //	frameTouched   sessions (8 bytes each)
-//	framePromises  of each member: raft id, the highest index that it has acknowledged (8 bytes each)
+//	framePromises  of each member: raft id, the highest committed index that it has acknowledged (8 bytes each)
 //	frameTransfer  the server that is to lead (8 bytes)
 //	frameClaim     raft id (8 bytes), the name of the disk that acknowledges under it
 //	frameState     term (8 bytes), the newest rules that the box can run (4 bytes), the name of its build

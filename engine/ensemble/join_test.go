@@ -390,6 +390,35 @@ func TestAVoterThatWasSetBackDoesNotVote(t *testing.T) {
 	}
 }
 
+// What a leader has in its own log, and nobody else, is no promise: the next leader's log may be shorter and take its place.
+// A box that restarts with that has forgotten nothing.
+func TestALogThatWasOverwrittenIsNotForgotten(t *testing.T) {
+	a := newAsking(t, 9, 1, 2, 3)
+	a.start(1, 2, 3)
+	a.serving(1, 2, 3)
+	leader := a.leader(t).cfg.Box
+	a.talks = leader
+	for n := range 20 {
+		a.boxes[leader].Propose(Write{Entry: op(0, create(fmt.Sprint("/alone", n), "", jute.Persistent))}, func(znode.Outcome, error) {})
+	}
+	a.s.RunFor(3 * time.Second) // it tells of its log several times
+	if _, _, ok := a.boxes[leader].get("/alone0"); ok {
+		t.Fatal("a write is committed that nobody else has")
+	}
+	a.stop(leader)
+	a.talks = 0
+	a.put("/after")
+	a.start(leader)
+	a.serving(leader)
+	a.has(leader, "/after")
+	a.stop(leader)
+	a.start(leader)
+	a.until("the box serves again, or says why it does not", func() bool { return a.boxes[leader].Serving() || a.boxes[leader].Failed() != nil })
+	if err := a.boxes[leader].Failed(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A configuration grows from one voter to three and to five, each by one change, under writes, and shrinks again; the raft
 // ids of those who left are not used when they come back.
 func TestOneBecomesThreeBecomesFive(t *testing.T) {

@@ -19,11 +19,13 @@ type network struct {
 	boxes  map[uint64]*box
 	voters []uint64
 	limits limits.ZooKeeper
-	loss   int                // of a hundred
-	cut    map[uint64]bool    // boxes that are not reached
-	mute   uint64             // a box that only urgent messages and snapshots reach
-	deaf   map[[2]uint64]bool // from and to: what is sent on this way is lost
-	lines  map[[2]uint64][][]byte
+	loss   int             // of a hundred
+	cut    map[uint64]bool // boxes that are not reached
+	mute   uint64          // a box that only urgent messages and snapshots reach
+	// talks is a box of which others hear what is urgent, and promises, and nothing else.
+	talks uint64
+	deaf  map[[2]uint64]bool // from and to: what is sent on this way is lost
+	lines map[[2]uint64][][]byte
 	// configure, if any, has the last word about a box's Config.
 	configure func(*Config)
 	asks      bool   // boxes ask the others before they begin
@@ -47,6 +49,9 @@ type port struct {
 
 func (p port) Send(to uint64, message []byte, urgent bool) {
 	n := p.net
+	if p.from == n.talks && !urgent && message[0] != framePromises {
+		return
+	}
 	if to == n.mute && !urgent || n.cut[p.from] || n.cut[to] || n.deaf[[2]uint64{p.from, to}] || n.s.Rand().IntN(100) < n.loss {
 		return
 	}

@@ -15,8 +15,8 @@ import (
 
 // A directory may have been set back: a restored image, a copy, a card that lied. Its box has acknowledged entries that its
 // log does not hold, and its vote could make a leader of one that does not hold them either. So the leader tells all
-// members, at a slow beat, how far each has acknowledged; they keep it in memory. A box that starts asks the others what it
-// has acknowledged before it votes or stands for election, and joins anew when that is more than it has.
+// members, at a slow beat, how far each has acknowledged of what is committed; they keep it in memory. A box that starts asks
+// the others what it has acknowledged before it votes or stands for election, and joins anew when that is more than it has.
 //
 // A power cut of all boxes at once takes this memory with it; then the log's own checks are what is left.
 
@@ -101,10 +101,13 @@ func (o *owner) tellPromises() {
 	}
 	p.next = o.now.Mono + o.e.cfg.stateBeat()
 	b := []byte{framePromises}
+	committed := o.node.BasicStatus().HardState.GetCommit()
 	o.node.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
-		if pr.Match > 0 && len(b) < 1+16*quorum.ServersMax {
-			b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, id), pr.Match)
-			o.promises.note(id, pr.Match)
+		// What is not committed the next leader may overwrite with a shorter log: nobody has forgotten anything then.
+		index := min(pr.Match, committed)
+		if index > 0 && len(b) < 1+16*quorum.ServersMax {
+			b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, id), index)
+			o.promises.note(id, index)
 		}
 	})
 	for _, server := range o.members() {
