@@ -42,7 +42,8 @@ func (e *Ensemble) dismiss(a *attachment, session int64) {
 
 // reattach gives an open session to another connection, after checking the password. A session that another box held
 // is moved by a committed entry first, and so is every session of a box that does not lead: the leader, who keeps the
-// time of all, says whether it is still open.
+// time of all, says whether it is still open. One that comes back with another timeout is too: as in ZooKeeper that one
+// counts from now on, also for the next leader.
 func (o *owner) reattach(m *message) {
 	if err := o.e.refusal(); err != nil {
 		m.grant(Grant{}, err)
@@ -71,11 +72,9 @@ func (o *owner) reattach(m *message) {
 		m.grant(Grant{}, fmt.Errorf("session 0x%x, whose end is proposed: %w", m.session, ErrSessionExpired))
 		return
 	}
-	if session.Box == o.e.cfg.Box && o.ready {
+	if session.Box == o.e.cfg.Box && o.ready && session.TimeoutMs == m.timeoutMs {
 		o.e.mu.Lock()
 		defer o.e.mu.Unlock()
-		// As in ZooKeeper, the timeout that this connection asked for counts from now on.
-		session.TimeoutMs = m.timeoutMs
 		o.keepSession(session)
 		o.granted(m)
 		return

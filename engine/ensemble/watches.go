@@ -39,6 +39,9 @@ type table struct {
 	paths map[string]map[Outbox]modes
 	// recursive counts the (connection, path) pairs that watch recursively: with none, ancestors are not looked at.
 	recursive int
+	// other is the other table, and counts are both tables' together.
+	other  *table
+	counts *WatchCounts
 }
 
 // Watches are the watches of this box's connections. The rules are those of WatchManager and DataTree in ZooKeeper 3.9.5:
@@ -55,15 +58,18 @@ type Watches struct {
 	max      int
 	maxEach  int
 	fired    uint64
+	counts   WatchCounts // of both tables; the connections are counted when asked for
 
 	told map[Outbox]struct{} // who was told of the change being fired
 }
 
 func newWatches(limit, limitEach int) *Watches {
-	return &Watches{
-		data: table{paths: make(map[string]map[Outbox]modes)}, child: table{paths: make(map[string]map[Outbox]modes)},
+	w := &Watches{
 		watchers: make(map[Outbox]map[string]struct{}), told: make(map[Outbox]struct{}), max: limit, maxEach: limitEach,
 	}
+	w.data = table{paths: make(map[string]map[Outbox]modes), other: &w.child, counts: &w.counts}
+	w.child = table{paths: make(map[string]map[Outbox]modes), other: &w.data, counts: &w.counts}
+	return w
 }
 
 // Add registers a watch of the connection. ErrFull says that the connection, or the box, has its maximum: the
@@ -134,6 +140,7 @@ func (t *table) add(path string, out Outbox, m modes) {
 	if outs == nil {
 		outs = make(map[Outbox]modes, 1)
 		t.paths[path] = outs
+		t.countPath(path, 1)
 	}
 	t.set(path, outs, out, outs[out]|m)
 }
@@ -148,12 +155,26 @@ func (t *table) set(path string, outs map[Outbox]modes, out Outbox, m modes) {
 		t.recursive++
 	}
 	if m != 0 {
+		if old == 0 {
+			t.counts.Watches++
+		}
 		outs[out] = m
 		return
+	}
+	if old != 0 {
+		t.counts.Watches--
 	}
 	delete(outs, out)
 	if len(outs) == 0 {
 		delete(t.paths, path)
+		t.countPath(path, -1)
+	}
+}
+
+// countPath counts a path that came to this table or went from it, once for both tables.
+func (t *table) countPath(path string, n int) {
+	if _, both := t.other.paths[path]; !both {
+		t.counts.Paths += n
 	}
 }
 
@@ -292,21 +313,12 @@ func (w *Watches) deliver(out Outbox, e Event, acl []jute.ACL) {
 // WatchCounts are the sums that wchs shows.
 type WatchCounts struct{ Connections, Paths, Watches int }
 
-// Counts sums the watches up. A persistent watch counts in both tables, as ZooKeeper's does.
+// Counts are kept as watches come and go: srvr and mntr are answered to everybody. A persistent watch counts in both tables, as ZooKeeper's does.
 func (w *Watches) Counts() WatchCounts {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := WatchCounts{Connections: len(w.watchers), Paths: len(w.data.paths)}
-	for path := range w.child.paths {
-		if _, both := w.data.paths[path]; !both {
-			c.Paths++
-		}
-	}
-	for _, t := range []*table{&w.data, &w.child} {
-		for _, outs := range t.paths {
-			c.Watches += len(outs)
-		}
-	}
+	c := w.counts
+	c.Connections = len(w.watchers)
 	return c
 }
 

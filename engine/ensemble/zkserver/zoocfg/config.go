@@ -37,7 +37,7 @@ type Config struct {
 
 	// ServerID is the number in myid, or -1 when there is no such file.
 	ServerID int64
-	// Servers are the server.N lines in order of N. At most one of them is not an observer.
+	// Servers are the server.N lines in order of N, observers too.
 	Servers []Server
 	// InitLimit and SyncLimit are in ticks; they matter to ensembles alone.
 	InitLimit int

@@ -86,20 +86,23 @@ var fileKeys = map[string]func(l *loader, value string) error{
 	"oraclePath":                              accept,
 }
 
-const noPeers = "this server has no peers"
+// inTheClear and ownPeers say what is otherwise between the servers of an ensemble.
+const (
+	inTheClear = "servers speak to each other in the clear and without a login yet: keep them to a network that you trust"
+	ownPeers   = "servers speak to each other over one connection each, on the first port of a server.N line"
+)
 
 // idleFileKeys say why a key that is read changes nothing.
 var idleFileKeys = map[string]string{
-	"quorum.auth.enableSasl":      noPeers,
-	"observerMasterPort":          noPeers,
-	"connectToLearnerMasterLimit": noPeers,
-	"quorum.cnxn.threads.size":    noPeers,
-	"sslQuorum":                   noPeers,
-	"portUnification":             noPeers,
-	"oraclePath":                  noPeers,
+	"quorum.auth.enableSasl":      inTheClear,
+	"observerMasterPort":          ownPeers,
+	"connectToLearnerMasterLimit": ownPeers,
+	"quorum.cnxn.threads.size":    ownPeers,
+	"sslQuorum":                   inTheClear,
+	"portUnification":             inTheClear,
+	"oraclePath":                  "there is no oracle: most voters decide",
 	"jvm.pause.monitor":           "there is no JVM",
 	"secureClientPort":            "TLS for ZooKeeper clients is not served yet",
-	"reconfigEnabled":             noPeers,
 }
 
 // usedProperties are the system properties that change something here, without their "zookeeper." prefix.
