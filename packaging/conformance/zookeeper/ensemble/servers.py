@@ -12,6 +12,7 @@ begins with "ok" or "error":
   kill N           kill -9
   freeze N, thaw N SIGSTOP, SIGCONT
   start N          starts it again; does not wait
+  renew N          kill -9, and starts it with the configuration that it began with, as a new server is to be started
   heal             starts and thaws all, and waits until all serve
 """
 
@@ -63,7 +64,8 @@ class Server:
         return f"server.{self.number}=127.0.0.1:{peer}:{election}:{role};127.0.0.1:{client}"
 
     def write(self, all_lines):
-        os.makedirs(os.path.join(self.directory, "data"))
+        self.all_lines = all_lines
+        os.makedirs(os.path.join(self.directory, "data"), exist_ok=True)
         with open(os.path.join(self.directory, "data", "myid"), "w") as f:
             f.write(f"{self.number}\n")
         lines = [
@@ -92,6 +94,11 @@ class Server:
         self.signal(signal.SIGKILL)
         if self.process:
             self.process.wait()
+
+    def renew(self):
+        self.kill()
+        self.write(self.all_lines)  # ZooKeeper has written the configuration down that this server was removed from
+        self.start()
 
     def mode(self):
         try:
@@ -160,6 +167,7 @@ class Servers:
         {
             "kill": server.kill,
             "start": server.start,
+            "renew": server.renew,
             "freeze": lambda: server.signal(signal.SIGSTOP),
             "thaw": lambda: server.signal(signal.SIGCONT),
         }[verb]()

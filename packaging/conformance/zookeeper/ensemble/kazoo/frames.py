@@ -34,6 +34,12 @@ def exactly(s, count):
     return got
 
 
+def write(s, path="/"):
+    """A setData of version -1, whose answer is not read."""
+    body = struct.pack(">iii", 1, 5, len(path)) + path.encode() + struct.pack(">ii", 0, -1)
+    s.sendall(struct.pack(">i", len(body)) + body)
+
+
 def closes(s):
     """Whether the server has closed the connection, or does before the socket's timeout."""
     try:
@@ -42,3 +48,12 @@ def closes(s):
         return True
     except TimeoutError:
         return False
+
+
+def moved(s):
+    """Whether the session's old connection is closed. ZooKeeper may notice as late as at its next write."""
+    try:
+        write(s)
+    except ConnectionError:
+        return True
+    return closes(s)

@@ -105,10 +105,9 @@ def without(number):
 
 
 def replace(w, number):
-    """Removes a voter and stops it, as one is told to, and adds it again."""
+    """Removes a voter, starts it anew, and adds it again."""
     w.expect(without(number), leaving=str(number))
-    order("kill", number)
-    order("start", number)
+    order("renew", number)
     w.expect(EVERYBODY, joining=order("line", number, "participant"))
     order("await", number, "follower", "leader")
 
@@ -120,8 +119,7 @@ def reconfig_under_load(path):
     w = Watcher(other)
     assert w.look() == EVERYBODY
     w.expect(without(OBSERVER), leaving=str(OBSERVER))
-    order("kill", OBSERVER)
-    order("start", OBSERVER)
+    order("renew", OBSERVER)
     w.expect(EVERYBODY, joining=order("line", OBSERVER, "observer"))
     order("await", OBSERVER, "observer")
     w.expect({**EVERYBODY, OBSERVER: "participant"}, joining=order("line", OBSERVER, "participant"))

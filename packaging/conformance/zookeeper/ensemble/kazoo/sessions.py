@@ -14,9 +14,19 @@ def hold(number, path):
     c = client(int(number))
     c.create(path, ephemeral=True)
     print(*map(str, (c.client_id[0], c.client_id[1].hex())), flush=True)
-    disconnected(c)
+    write_until_moved(c, path)
     print("closed", flush=True)
     os._exit(0)
+
+
+def write_until_moved(c, path):
+    """ZooKeeper may notice as late as at its next write that the session is another connection's now."""
+
+    def closed():
+        c.set_async(path, b"still here")
+        return c.states[-1] == KazooState.SUSPENDED
+
+    until(closed)
 
 
 def restore(session, password, number, **kw):
@@ -31,7 +41,8 @@ def sessions_move_and_close(path):
         number, password = holder.stdout.readline().split()
         session, password = int(number), bytes.fromhex(password)
         # A wrong password is told that the session is gone, which it is not.
-        for n in ADDRESS:
+        # (A real ZooKeeper closes the session's connection before it looks at the password, where both are on one server.)
+        for n in set(ADDRESS) - {first}:
             s, granted = frames.shake(ADDRESS[n], session=session, password=b"0123456789abcdef")
             assert granted == (0, 0, b"\0" * 16) and frames.closes(s), (n, granted)
         wrong = restore(session, b"0123456789abcdef", second)
@@ -51,7 +62,7 @@ def sessions_move_and_close(path):
     # Within this process, to the observer; the old connection is closed and sent nowhere.
     moved.set_hosts(hosts())
     again = restore(session, password, OBSERVER)
-    disconnected(moved)
+    write_until_moved(moved, path)
     assert again.client_id == (session, password)
     again.create(path + "-observer", ephemeral=True)
     witnesses = [client(n) for n in ADDRESS]
@@ -75,7 +86,7 @@ def sessions_back_and_forth(path):
     for n in (2, 4, 3, 1, 4, 2) * 3:
         t, granted = frames.shake(ADDRESS[n], session=session, password=password)
         assert granted[1:] == (session, password), granted
-        assert frames.closes(s), f"the connection before that to server {n} was left open"
+        assert frames.moved(s), f"the connection before that to server {n} was left open"
         s.close()
         s = t
     s.close()
