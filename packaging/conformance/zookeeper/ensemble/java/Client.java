@@ -9,16 +9,15 @@ import org.apache.zookeeper.KeeperException;
 import org.apache.zookeeper.WatchedEvent;
 import org.apache.zookeeper.Watcher;
 import org.apache.zookeeper.ZooDefs.Ids;
-import org.apache.zookeeper.admin.ZooKeeperAdmin;
+import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.client.HostProvider;
-import org.apache.zookeeper.client.ZKClientConfig;
 
 /** A client of ZooKeeper's that is sent to servers of the check's choice, and writes down what it is told. */
 final class Client implements Watcher {
     static final int SESSION_MS = 6000; // far more than an election takes
     private static final List<Client> OPEN = new CopyOnWriteArrayList<>();
 
-    final ZooKeeperAdmin zk;
+    final ZooKeeper zk;
     final List<WatchedEvent> states = new CopyOnWriteArrayList<>();
     private final Hosts hosts;
 
@@ -59,20 +58,10 @@ final class Client implements Watcher {
     private Client(int timeoutMs, boolean readOnly, long session, byte[] password, int... numbers) throws IOException {
         hosts = new Hosts();
         hosts.numbers = numbers;
-        if (session == 0) {
-            zk = new ZooKeeperAdmin("127.0.0.1:1", timeoutMs, this, readOnly, hosts, new ZKClientConfig());
-        } else {
-            zk = new Reopened(timeoutMs, this, session, password, readOnly, hosts);
-        }
+        zk = session == 0
+                ? new ZooKeeper("127.0.0.1:1", timeoutMs, this, readOnly, hosts)
+                : new ZooKeeper("127.0.0.1:1", timeoutMs, this, session, password, readOnly, hosts);
         OPEN.add(this);
-    }
-
-    /** ZooKeeperAdmin has no constructor that takes a session. */
-    private static final class Reopened extends ZooKeeperAdmin {
-        Reopened(int timeoutMs, Watcher watcher, long session, byte[] password, boolean readOnly, HostProvider hosts) throws IOException {
-            super("127.0.0.1:1", timeoutMs, watcher, readOnly, hosts, new ZKClientConfig());
-            throw new IOException("unreachable");
-        }
     }
 
     static Client open(int... numbers) throws Exception {
@@ -83,6 +72,11 @@ final class Client implements Watcher {
         Client c = new Client(timeoutMs, readOnly, 0, null, numbers);
         Ensemble.until("a session", () -> c.zk.getState().isConnected());
         return c;
+    }
+
+    /** Reopens a session, and does not wait for what comes of it. */
+    static Client reopen(long session, byte[] password, int... numbers) throws Exception {
+        return new Client(SESSION_MS, false, session, password, numbers);
     }
 
     void goTo(int... numbers) {
