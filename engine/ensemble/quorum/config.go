@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -142,7 +143,8 @@ func (c Config) Participants() (n int) {
 }
 
 // Change is the configuration that a reconfig asks for, or the code that ZooKeeper refuses it with, and why
-// (PrepRequestProcessor, case reconfig). Whether the new quorum is there is the leader's to know.
+// (PrepRequestProcessor, case reconfig; that a leaving server's name which is no number makes it answer MarshallingError
+// was seen of 3.9.5). Whether the new quorum is there is the leader's to know.
 func (c Config) Change(q *jute.ReconfigRequest) (Config, jute.Code, error) {
 	if q.CurConfigID != -1 && q.CurConfigID != c.Version {
 		return c, jute.BadVersion, fmt.Errorf("the configuration is version %x, and %x was asked to be changed", c.Version, q.CurConfigID)
@@ -157,7 +159,10 @@ func (c Config) Change(q *jute.ReconfigRequest) (Config, jute.Code, error) {
 	if err == nil && next.Participants() < 1 {
 		err = fmt.Errorf("nobody would vote")
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, strconv.ErrSyntax) || errors.Is(err, strconv.ErrRange):
+		return c, jute.MarshallingError, err
+	case err != nil:
 		return c, jute.BadArguments, err
 	}
 	return next, jute.OK, nil
@@ -172,7 +177,7 @@ func (c Config) incremental(joining, leaving string) (Config, error) {
 	for _, text := range fields(leaving) {
 		id, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return c, fmt.Errorf("leaving: %q is no server's number", text)
+			return c, fmt.Errorf("leaving: %q is no server's number: %w", text, err)
 		}
 		drop(id)
 	}

@@ -61,7 +61,7 @@ func TestChangesThatReconfigAsksFor(t *testing.T) {
 		{"all anew, by commas", jute.ReconfigRequest{NewMembers: "server.7=x:1:2,server.8=y:1:2", CurConfigID: -1}, jute.OK, "7p 8p"},
 		{"another version", jute.ReconfigRequest{Leaving: "1", CurConfigID: 6}, jute.BadVersion, ""},
 		{"nobody votes", jute.ReconfigRequest{Leaving: "1,2", CurConfigID: -1}, jute.BadArguments, ""},
-		{"no number", jute.ReconfigRequest{Leaving: "one", CurConfigID: -1}, jute.BadArguments, ""},
+		{"no number", jute.ReconfigRequest{Leaving: "one", CurConfigID: -1}, jute.MarshallingError, ""},
 		{"no form", jute.ReconfigRequest{Joining: "server.4", CurConfigID: -1}, jute.BadArguments, ""},
 		{"no election port", jute.ReconfigRequest{Joining: "server.4=d:1", CurConfigID: -1}, jute.BadArguments, ""},
 		{"a port of another", jute.ReconfigRequest{Joining: "server.4=a:1:9", CurConfigID: -1}, jute.BadArguments, ""},
