@@ -1,7 +1,8 @@
 """Starts three voters and an observer, runs a client program against them, and stops what it started.
 
 usage: servers.py DIRECTORY SERVER_COMMAND CLIENT_COMMAND...
-SERVER_COMMAND is split like a shell's words and gets the name of a zoo.cfg as its last argument.
+SERVER_COMMAND is split like a shell's words and gets the name of a zoo.cfg as its last argument; the words of
+ENSEMBLE_CONFIG are further lines of it.
 The client finds in ENSEMBLE the address of a port that takes orders, a line each, and answers each with a line that
 begins with "ok" or "error":
   clients          ok, and N=HOST:PORT of each server
@@ -74,6 +75,7 @@ class Server:
         ]
         if self.role == "observer":
             lines.append("peerType=observer")
+        lines += [line for line in os.environ.get("ENSEMBLE_CONFIG", "").split() if line]
         with open(self.config, "w") as f:
             f.write("\n".join(lines + all_lines) + "\n")
 

@@ -17,7 +17,7 @@ def read_only_and_back(path):
         order("kill", n)
     c = client(last, read_only=True)
     c.set_hosts(hosts(*VOTERS))
-    assert c.client_state == KeeperState.CONNECTED_RO and c.state == KazooState.CONNECTED
+    until(lambda: c.client_state == KeeperState.CONNECTED_RO and c.state == KazooState.CONNECTED)
     assert order("mode", last) == "read-only"
     assert c.get(path)[0] == b"there" and c.get_children(path) == ["child"] and c.exists(path + "/none") is None
     t = c.transaction()
