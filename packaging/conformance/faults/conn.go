@@ -25,19 +25,32 @@ type reply struct {
 	err  error
 }
 
+// asked is a request that waits for its answer.
+type asked struct {
+	answer chan reply
+	took   func(reply) // nil, or called by the reader, in the order of what has arrived, before answer gets it
+}
+
 // conn is one connection of a session. Answers come in the order of the requests, but for those with an xid of their own.
 type conn struct {
-	nc  net.Conn
-	box int
+	nc      net.Conn
+	box     int
+	session int64
+	turn    int // which of the session's connections it is
 
 	mu      sync.Mutex // protects what follows, and the order of what is written
 	nextXid int32
-	waiting []chan reply
+	waiting []asked
 	over    bool
 }
 
 // send writes a request, and gives where its answer will come.
 func (c *conn) send(op jute.OpCode, xid int32, body []byte) (<-chan reply, error) {
+	return c.ask(op, xid, body, nil)
+}
+
+// ask is send with a function that takes the answer on its way; it is not called when there is none.
+func (c *conn) ask(op jute.OpCode, xid int32, body []byte, took func(reply)) (<-chan reply, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
@@ -47,7 +60,7 @@ func (c *conn) send(op jute.OpCode, xid int32, body []byte) (<-chan reply, error
 	if xid == 0 {
 		c.nextXid++
 		xid = c.nextXid
-		c.waiting = append(c.waiting, answer)
+		c.waiting = append(c.waiting, asked{answer, took})
 	}
 	b, start := jute.AppendFrame(nil)
 	b = (&jute.RequestHeader{Xid: xid, Op: op}).Append(b)
@@ -85,15 +98,18 @@ func (c *conn) read(silence time.Duration, heard func(jute.ReplyHeader), fired f
 			continue
 		}
 		c.mu.Lock()
-		var answer chan reply
+		var next asked
 		if len(c.waiting) > 0 {
-			answer, c.waiting = c.waiting[0], c.waiting[1:]
+			next, c.waiting = c.waiting[0], c.waiting[1:]
 		}
 		c.mu.Unlock()
-		if answer == nil {
+		if next.answer == nil {
 			return fmt.Errorf("box %d answers what was not asked, xid %d", c.box, a.head.Xid)
 		}
-		answer <- a
+		if next.took != nil {
+			next.took(a)
+		}
+		next.answer <- a
 	}
 }
 
@@ -103,8 +119,8 @@ func (c *conn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true
-	for _, answer := range c.waiting {
-		answer <- reply{err: errLost}
+	for _, w := range c.waiting {
+		w.answer <- reply{err: errLost}
 	}
 	c.waiting = nil
 }

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// histories is the kind of round that runs mixed clients under faults of all kinds.
+const histories = "histories"
+
 // kinds are the faults that a round may have.
 var kinds = []string{"kill", "oneway", "bothways", "flapping", "stop"}
 

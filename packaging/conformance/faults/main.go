@@ -22,7 +22,7 @@ const (
 func main() {
 	binary := flag.String("cairn", "", "cairn's binary")
 	dir := flag.String("dir", "", "empty directory to work in")
-	plan := flag.String("plan", "", "kinds of faults and how many rounds of each: kill:100, or kill:3,oneway:2; kinds are "+strings.Join(kinds, ", "))
+	plan := flag.String("plan", "", "kinds of faults and how many rounds of each: kill:100, or kill:3,oneway:2; kinds are "+strings.Join(kinds, ", ")+", "+histories)
 	seed := flag.Uint64("seed", 0, "the first round's; the next has the next one; 0: a new one")
 	long := flag.Bool("long", false, "fail also when a target of time is missed")
 	flag.Parse()
@@ -61,8 +61,8 @@ func parsePlan(plan string) (steps []step, err error) {
 	for part := range strings.SplitSeq(plan, ",") {
 		kind, count, _ := strings.Cut(part, ":")
 		n, err := strconv.Atoi(count)
-		if !slices.Contains(kinds, kind) || err != nil || n < 1 || n > 10000 {
-			return nil, fmt.Errorf("-plan %q: want KIND:COUNT with commas between, KIND one of %s", plan, strings.Join(kinds, ", "))
+		if !slices.Contains(kinds, kind) && kind != histories || err != nil || n < 1 || n > 10000 {
+			return nil, fmt.Errorf("-plan %q: want KIND:COUNT with commas between, KIND one of %s, %s", plan, strings.Join(kinds, ", "), histories)
 		}
 		steps = append(steps, step{kind, n})
 	}
@@ -90,14 +90,24 @@ func run(binary, dir string, steps []step, seed uint64, targets Targets) (missed
 	}()
 	for _, s := range steps {
 		for i := range s.count {
-			if err := suite.Round(ctx, s.kind, seed+uint64(i)); err != nil {
+			round := suite.History
+			if s.kind != histories {
+				round = func(ctx context.Context, seed uint64) error { return suite.Round(ctx, s.kind, seed) }
+			}
+			if err := round(ctx, seed+uint64(i)); err != nil {
 				suite.last(s.kind, seed+uint64(i))
 				return missed, fmt.Errorf("%s, seed %d: %w", s.kind, seed+uint64(i), err)
 			}
 		}
+		if s.kind == histories {
+			missed = append(missed, summarizeHistories(suite.results[s.kind])...)
+			continue
+		}
 		missed = append(missed, summarize(s.kind, suite.results[s.kind], targets)...)
 	}
-	fmt.Printf("%d reads behind a sync were judged while boxes failed\n", suite.load.probed.Load())
+	if n := suite.load.probed.Load(); n > 0 {
+		fmt.Printf("%d reads behind a sync were judged while boxes failed\n", n)
+	}
 	return missed, nil
 }
 

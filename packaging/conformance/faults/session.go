@@ -21,9 +21,9 @@ type Hooks struct {
 	// Expired: a box said that the session is gone, so long after its client was last answered by any box.
 	Expired func(session int64, timeout, silent time.Duration)
 	// Connected, Lost and Fired are for histories.
-	Connected func(session int64, box, conn int, timeout time.Duration, fresh bool)
-	Lost      func(session int64, box, conn int)
-	Fired     func(session int64, box, conn int, zxid int64, e jute.WatcherEvent)
+	Connected func(c *conn, timeout time.Duration)
+	Lost      func(c *conn)
+	Fired     func(c *conn, zxid int64, e jute.WatcherEvent)
 }
 
 // Session is a ZooKeeper client that does what the Java client does, and more quickly: pings in a third of its timeout, a
@@ -50,7 +50,6 @@ type Session struct {
 	mu      sync.Mutex // protects what follows
 	id      int64
 	conn    *conn
-	turn    int           // number of conn
 	goal    int           // box to go to next; 0: the one after the last
 	changed chan struct{} // closed when conn changes
 }
@@ -74,16 +73,6 @@ func (s *Session) ID() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.id
-}
-
-// Where is the box and the number of the connection, 0 when there is none.
-func (s *Session) Where() (box, turn int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn == nil {
-		return 0, 0
-	}
-	return s.conn.box, s.turn
 }
 
 // Move lets the session go to a box, and waits until it is there, or another one took it in its stead.
@@ -179,12 +168,12 @@ func (s *Session) connect(ctx context.Context) (*conn, error) {
 	}
 	s.heard()
 	s.password, s.timeout = append([]byte(nil), p.Passwd...), time.Duration(p.TimeoutMs)*time.Millisecond
-	c := &conn{nc: nc, box: s.box}
 	s.turns++
+	c := &conn{nc: nc, box: s.box, session: p.SessionID, turn: s.turns}
 	if s.hooks.Connected != nil {
-		s.hooks.Connected(p.SessionID, c.box, s.turns, s.timeout, p.SessionID != id)
+		s.hooks.Connected(c, s.timeout)
 	}
-	s.set(p.SessionID, c)
+	s.set(c)
 	return c, nil
 }
 
@@ -202,11 +191,11 @@ func (s *Session) expired(id int64) {
 
 func (s *Session) heard() { s.heardAt.Store(int64(time.Since(s.began))) }
 
-func (s *Session) set(id int64, c *conn) {
+func (s *Session) set(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c != nil {
-		s.id, s.turn = id, s.turns
+		s.id = c.session
 	}
 	s.conn = c
 	close(s.changed)
@@ -229,7 +218,7 @@ func (s *Session) serve(ctx context.Context, c *conn) {
 			}
 		}, func(h jute.ReplyHeader, e jute.WatcherEvent) {
 			if s.hooks.Fired != nil {
-				s.hooks.Fired(s.id, c.box, s.turns, h.Zxid, e)
+				s.hooks.Fired(c, h.Zxid, e)
 			}
 		})
 	}()
@@ -242,9 +231,9 @@ func (s *Session) serve(ctx context.Context, c *conn) {
 		}
 	}
 	if s.hooks.Lost != nil {
-		s.hooks.Lost(s.ID(), c.box, s.turns)
+		s.hooks.Lost(c)
 	}
-	s.set(0, nil)
+	s.set(nil)
 	c.end()
 }
 

@@ -154,6 +154,11 @@ func (s *Suite) report(kind string, seed uint64, fault Fault, m Measure, whole t
 	}
 	fmt.Printf("%s seed %d, %s: first write %v after; longest gap of a session %v, median %v; whole %v after the end; %d acked, lost %d, expired %d (%d silent)\n",
 		mark, seed, fault.Name, ms(r.First), ms(r.Gap), ms(r.GapMedian), ms(whole), m.Acks, r.Lost, r.Wrong, r.SilentExpiry)
+	printSome(violations)
+}
+
+// printSome prints what went wrong, down to a bound.
+func printSome(violations []string) {
 	for i, v := range violations {
 		if i == violationsTop {
 			fmt.Printf("     … and %d more\n", len(violations)-i)

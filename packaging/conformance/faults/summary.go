@@ -49,6 +49,19 @@ func summarize(kind string, results []Result, t Targets) (missed []string) {
 	return missed
 }
 
+// summarizeHistories prints how many histories were whole.
+func summarizeHistories(results []Result) (missed []string) {
+	violations, wrong, silent := 0, 0, 0
+	for _, r := range results {
+		violations, wrong, silent = violations+r.Lost, wrong+r.Wrong, silent+r.SilentExpiry
+	}
+	fmt.Printf("%s: %d of %v; violations %d, expired %d, expired after silence %d\n", histories, len(results), historyTime, violations, wrong, silent)
+	if violations > 0 || wrong > 0 {
+		missed = append(missed, fmt.Sprintf("%s: violations %d, expired %d", histories, violations, wrong))
+	}
+	return missed
+}
+
 // quantile is the smallest value that so many percent do not exceed.
 func quantile(sorted []time.Duration, percent int) time.Duration {
 	if len(sorted) == 0 {
