@@ -19,7 +19,8 @@ const (
 	paceMin    = 20 * time.Millisecond // between two writes of a session
 	paceMax    = 60 * time.Millisecond
 	createOdds = 10 // one write in so many creates a child
-	probePause = 20 * time.Millisecond
+	probePause = 40 * time.Millisecond
+	probesMax  = 512 // without an answer: more than during the longest stop
 )
 
 // timeouts are those of the sessions in turn; the first is the shortest that the servers grant.
@@ -262,21 +263,44 @@ func (l *Load) create(ctx context.Context, s *Session, a *Account) {
 	}
 }
 
-// probe reads behind a sync, through one box, again and again: what was acknowledged before must be seen, also when the
-// box was stopped or cut off between the question and the answer.
+// probe reads behind a sync, through one box, again and again, without waiting for the answers: what was acknowledged before
+// the question must be in the answer, also when the box was stopped or cut off between the two.
 func (l *Load) probe(ctx context.Context, s *Session, box int, random *rand.Rand) {
+	room := make(chan struct{}, probesMax)
+	var asked sync.WaitGroup
+	defer asked.Wait()
 	for ctx.Err() == nil {
 		a := l.ledger.Accounts[random.IntN(len(l.ledger.Accounts))]
-		floor := a.floor()
-		asked := time.Now()
-		p, err := s.SyncRead(ctx, a.Path)
-		if number, malformed := strconv.Atoi(string(p.Data)); err == nil {
-			l.probed.Add(1)
-			if malformed != nil || number < floor {
-				l.ledger.Lost("box %d answers a read of %s behind a sync with %q after %v; acknowledged before was %d", box, a.Path, p.Data,
-					time.Since(asked).Round(time.Millisecond), floor)
-			}
+		c, err := s.await(ctx)
+		if err != nil {
+			return
+		}
+		floor, at := a.floor(), time.Now()
+		synced, syncErr := c.send(jute.OpSync, 0, (&jute.PathRequest{Path: a.Path}).Append(nil))
+		answer, err := c.send(jute.OpGetData, 0, (&jute.PathWatchRequest{Path: a.Path}).Append(nil))
+		if syncErr == nil && err == nil {
+			room <- struct{}{}
+			asked.Go(func() {
+				defer func() { <-room }()
+				l.judgeProbe(ctx, synced, answer, a, floor, box, at)
+			})
 		}
 		pause(ctx, probePause)
+	}
+}
+
+// judgeProbe compares an answer with what was acknowledged before it was asked for.
+func (l *Load) judgeProbe(ctx context.Context, synced, answer <-chan reply, a *Account, floor, box int, asked time.Time) {
+	var p jute.GetDataResponse
+	if _, err := take(ctx, synced, nil); err != nil {
+		return // the answer of the read is that of one without a sync
+	}
+	if _, err := take(ctx, answer, &p); err != nil {
+		return
+	}
+	l.probed.Add(1)
+	if number, err := strconv.Atoi(string(p.Data)); err != nil || number < floor {
+		l.ledger.Lost("box %d answers a read of %s behind a sync with %q after %v; acknowledged before was %d", box, a.Path, p.Data,
+			time.Since(asked).Round(time.Millisecond), floor)
 	}
 }
