@@ -40,7 +40,7 @@
 //	platform/vfs sockio clock mailbox syncer observe host service     leaves that know nothing of the engine
 //
 // Arrows run down only: cmd → node → servers → owners → rules → durable → vocabulary → platform. architecture_test.go
-// asserts it, each ban with its reason.
+// asserts it, each ban with its reason. semantics_test.go lists the rules of ZooKeeper by number, and that tests name them.
 //
 // # The owners
 //

@@ -94,6 +94,7 @@ func source(t *testing.T, nodes int) []byte {
 
 // What was backed up while clients write is what was acknowledged before, and comes back as it was, on every box. The
 // sessions of all clients end, and what was written since is gone.
+// semantics 32: zxids go on above all that were given.
 func TestBackupAndRestoreOfThree(t *testing.T) {
 	net := three(t, 31, limits.ZooKeeper{})
 	leader, a, b := net.followers(t)

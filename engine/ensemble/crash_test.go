@@ -195,6 +195,7 @@ func (r *crashRun) check(dir, what string, ackedBefore int) {
 
 // Random scripts; at every flush the power goes while the written bytes are not flushed yet, in a random way. Every
 // acknowledged write is there, nothing that was not submitted, zxids go on where they were, session ids are new.
+// semantics 32.
 func TestPowerCutUnderLoad(t *testing.T) {
 	seeds, damagesEach := uint64(12), 2
 	if testing.Short() {
@@ -301,6 +302,7 @@ func TestASeedReplays(t *testing.T) {
 
 // A session that is touched stays; one that is silent ends between its timeout and a tick later; a restart gives every
 // session its whole time again.
+// semantics 22.
 func TestSilentSessionsExpire(t *testing.T) {
 	dir := tempDir(t)
 	s := scheduler(3)
@@ -361,6 +363,7 @@ func TestSilentSessionsExpire(t *testing.T) {
 	b.close()
 }
 
+// semantics 26: the leader reaps what is empty, once a minute.
 func TestContainersAndTTLNodesAreReaped(t *testing.T) {
 	s := scheduler(6)
 	b := openOn(t, s, seeded(6), Config{Dir: tempDir(t), Flags: znode.FlagExtendedTypes})
@@ -393,6 +396,7 @@ func TestContainersAndTTLNodesAreReaped(t *testing.T) {
 }
 
 // Time inside entries is the leader's and never goes back, whatever the clock does.
+// semantics 33.
 func TestTimeNeverGoesBack(t *testing.T) {
 	virtual := clock.NewVirtual(time.Unix(1_700_000_000, 0))
 	s := mailbox.NewScheduler(8, virtual)

@@ -194,6 +194,7 @@ func (o *outbox) death() error {
 	return o.killed
 }
 
+// semantics 32: after a restart zxids go on; semantics 20: and a session is taken over with its password.
 func TestWritesSurviveARestart(t *testing.T) {
 	dir := tempDir(t)
 	cfg := Config{Dir: dir, Limits: smallLimits()}
@@ -238,6 +239,7 @@ func TestWritesSurviveARestart(t *testing.T) {
 	}
 }
 
+// semantics 14: the event is queued when the write is applied, before any reply.
 func TestAReplyFollowsTheEvent(t *testing.T) {
 	b := openThreads(t, Config{Dir: tempDir(t)})
 	watcher, writer := &outbox{}, &outbox{}
@@ -261,6 +263,8 @@ func TestAReplyFollowsTheEvent(t *testing.T) {
 	}
 }
 
+// semantics 21: who takes a session over ends its connection, whose writes come to nothing; semantics 20: a wrong password does
+// not.
 func TestASessionHasOneConnection(t *testing.T) {
 	b := openThreads(t, Config{Dir: tempDir(t)})
 	first, second := &outbox{}, &outbox{}
@@ -399,6 +403,7 @@ func TestSubscribersSeeEveryChangeInOrder(t *testing.T) {
 	}
 }
 
+// semantics 32: a broker's epoch is the czxid of its registration, and grows with every start.
 func TestARegistrationReplacesThatOfTheLastProcess(t *testing.T) {
 	dir := tempDir(t)
 	var epoch int64

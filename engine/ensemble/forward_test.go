@@ -94,6 +94,7 @@ func (n *network) write(t *testing.T, b *box, e znode.Entry, from Outbox) (out z
 
 // A session lives on a follower: its writes are proposed by the leader, its own reads see them, its client's word keeps
 // it open, and its silence ends it.
+// semantics 22: the follower reports it.
 func TestASessionOnAFollower(t *testing.T) {
 	net := three(t, 3, limits.ZooKeeper{})
 	_, follower, other := net.followers(t)
@@ -126,6 +127,7 @@ func TestASessionOnAFollower(t *testing.T) {
 
 // A session moves from box to box with its password. The box that had it ends its connection, and takes no more of its
 // writes.
+// semantics 21.
 func TestASessionMovesBetweenBoxes(t *testing.T) {
 	net := three(t, 5, limits.ZooKeeper{})
 	leader, a, b := net.followers(t)

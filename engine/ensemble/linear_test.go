@@ -12,6 +12,7 @@ import (
 // On a network that loses messages, whatever a box has missed: what it shows when a read index is answered is no older
 // than what was acknowledged when the read index was asked for. What it shows without one is older at times: otherwise
 // the test shows nothing.
+// semantics 29: a sync is such a read index.
 func TestAReadIndexIsNeverStale(t *testing.T) {
 	stale := 0
 	for seed := uint64(1); seed <= 10; seed++ {

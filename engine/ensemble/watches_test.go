@@ -77,6 +77,9 @@ func (s *watchScript) run(words []string) string {
 		return s.apply(o)
 	case "set":
 		return s.apply(set(words[1], "x"))
+	case "setacl": // path user
+		return s.apply(jute.Op{Type: jute.OpSetACL, Path: words[1], Version: -1,
+			ACL: []jute.ACL{{Perms: jute.PermRead, ID: jute.ID{Scheme: "digest", ID: words[2]}}}})
 	case "delete":
 		return s.apply(jute.Op{Type: jute.OpDelete, Path: words[1], Version: -1})
 	case "watch": // conn kind path

@@ -178,6 +178,7 @@ func TestWords(t *testing.T) {
 	if got := b.word(t, "stmk\x00\x00\x00\x00\x00\x00\x01\x00"); got != "256" {
 		t.Errorf("stmk: %q", got)
 	}
+	// semantics 38: what is no word is a length.
 	if got := b.word(t, "GET / HTTP/1.1\r\n\r\n"); got != "" {
 		t.Errorf("a web browser was answered %q", got)
 	}

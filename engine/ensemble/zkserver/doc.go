@@ -11,6 +11,9 @@
 // outbox or pipeline is full is not read, and one that cannot take its events is closed (then its client reconnects and
 // asks for its watches again, which is how ZooKeeper's clients live through any lost connection).
 //
+// What a server must do to be taken for the real one is a list of numbered rules, each with the tests that name it:
+// engine/semantics_test.go.
+//
 // The locks of a connection, in order: the ensemble's, the connection's turn (one answers at a time), the watches' inside
 // the ensemble, the connection's queue. The package must not know how the ensemble agrees, and must not touch disks.
 package zkserver

@@ -84,6 +84,7 @@ func TestHostileFrames(t *testing.T) {
 			}
 		})
 	}
+	// semantics 31: a frame beyond the maximum ends its connection.
 	for name, length := range map[string]uint32{"negative": 0xfffffffe, "most negative": 1 << 31, "above the maximum": 0xfffff + 1, "largest": 1<<31 - 1} {
 		t.Run("length "+name, func(t *testing.T) {
 			c := b.connect(t, 5000)

@@ -8,6 +8,7 @@ import (
 	"cairn/engine/ensemble/jute"
 )
 
+// semantics 6: a failed multi has no error in its header and one for each op in its body; semantics 35: null data has no length.
 func TestReplies(t *testing.T) {
 	b := start(t, nil)
 	c := b.connect(t, 5000)
@@ -89,6 +90,7 @@ func TestReplies(t *testing.T) {
 
 // TestPipeline sends writes and reads without waiting. Every read must see exactly the writes before it, and the answers
 // must come in order.
+// semantics 14: they come behind the events; semantics 7: no zxid is lower than one before.
 func TestPipeline(t *testing.T) {
 	b := start(t, nil)
 	c := b.connect(t, 5000)
@@ -167,6 +169,8 @@ func TestPipelineOfManyConnections(t *testing.T) {
 	}
 }
 
+// semantics 16 and semantics 17: which watches a change fires, and in which order; semantics 18: setWatches tells of what was missed
+// before it is answered.
 func TestWatches(t *testing.T) {
 	b := start(t, nil)
 	w, c := b.connect(t, 5000), b.connect(t, 5000)

@@ -33,6 +33,7 @@ func readOnlyRequest(timeoutMs int32) *jute.ConnectRequest {
 	return &jute.ConnectRequest{TimeoutMs: timeoutMs, Passwd: make([]byte, 16), HasReadOnly: true, ReadOnly: true}
 }
 
+// semantics 30: whom a read-only server takes, what it answers, and how its clients come back.
 func TestReadOnlyServer(t *testing.T) {
 	n, alone, global := readOnlyTrio(t)
 

@@ -28,7 +28,7 @@ func TestHandshakeForms(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a client that has seen more", func(t *testing.T) {
+	t.Run("a client that has seen more", func(t *testing.T) { // semantics 19
 		c := b.dial(t)
 		q := jute.ConnectRequest{TimeoutMs: 5000, LastZxidSeen: 1 << 40, Passwd: make([]byte, 16), HasReadOnly: true}
 		c.write(q.Append(nil))
@@ -36,6 +36,8 @@ func TestHandshakeForms(t *testing.T) {
 	})
 }
 
+// semantics 20: the right password takes a session over, a wrong one and an unknown session are answered with zeros;
+// semantics 21: the connection that had it ends.
 func TestReattach(t *testing.T) {
 	b := start(t, nil)
 	first := b.connect(t, 5000)
@@ -90,6 +92,8 @@ func TestPingAndUnknownOp(t *testing.T) {
 	}
 }
 
+// semantics 23: the ephemerals go, the reply comes, the connection ends, and what is sent behind is not answered; semantics 20:
+// nobody takes over a session that is closed.
 func TestCloseSession(t *testing.T) {
 	b := start(t, nil)
 	watcher := b.connect(t, 5000)
@@ -114,6 +118,7 @@ func TestCloseSession(t *testing.T) {
 	}
 }
 
+// semantics 22: silence ends a session, and its ephemerals with it.
 func TestSilenceClosesAndExpires(t *testing.T) {
 	b := start(t, nil)
 	watcher := b.connect(t, 20000)
@@ -142,6 +147,8 @@ func TestHandshakeDeadline(t *testing.T) {
 	}
 }
 
+// semantics 12: a failure is answered and ends the connection, a digest is always right; semantics 13: super passes an ACL;
+// semantics 8: DELETE is asked of the parent.
 func TestAuth(t *testing.T) {
 	b := start(t, func(c *Config) { c.EnsembleNames = []string{"ours"} })
 	auth := func(scheme, id string) []byte {

@@ -15,8 +15,8 @@ import (
 var rewrite = flag.Bool("rewrite", false, "write what the scripts print as what they expect")
 
 // TestScripts runs testdata/*.txt: blocks of commands, a line "----", and what they print, up to an empty line. Lines
-// that begin with # are comments. Each file is named after what it shows; a leading number is that of the list "What
-// naive reimplementations get wrong" of the project's notes on ZooKeeper.
+// that begin with # are comments. Each file is named after what it shows; a leading number is that of
+// the semantics that it shows (engine/semantics_test.go), which its first comment names.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {

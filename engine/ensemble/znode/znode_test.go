@@ -32,7 +32,7 @@ func create(t *Tree, as *Entry, path string, acl ...jute.ACL) Outcome {
 	return t.Apply(&e)
 }
 
-// Semantic 2: at 2^31 creates the number turns negative, with eleven characters.
+// semantics 2: at 2^31 creates the number turns negative, with eleven characters.
 func TestSequentialOverflow(t *testing.T) {
 	tree, as := open()
 	create(tree, as, "/p")
@@ -45,7 +45,28 @@ func TestSequentialOverflow(t *testing.T) {
 	}
 }
 
-// Semantic 10: a change carries the ACLs that decide who may be told, also when the node is gone.
+// semantics 5: versions wrap as signed 32 bits do, through -1, as in 3.9.5 (later ones leave -1 out). A version that is expected
+// at -1 is any.
+func TestVersionsWrap(t *testing.T) {
+	tree, as := open()
+	create(tree, as, "/v")
+	for _, step := range []struct{ has, expect, want int32 }{
+		{math.MaxInt32, math.MaxInt32, math.MinInt32}, {math.MinInt32, math.MinInt32, math.MinInt32 + 1}, {-2, -2, -1}, {-1, -1, 0},
+	} {
+		tree.node(tree.find("/v")).version = step.has
+		tree.node(tree.find("/v")).aversion = step.has
+		as.Ops = []jute.Op{{Type: jute.OpSetData, Path: "/v", Version: step.expect}}
+		if o := tree.Apply(as); o.Err != jute.OK || o.Results[0].Stat.Version != step.want {
+			t.Errorf("data at %d: %v, %+v, want %d", step.has, o.Err, o.Results, step.want)
+		}
+		as.Ops = []jute.Op{{Type: jute.OpSetACL, Path: "/v", ACL: jute.OpenACL(), Version: step.expect}}
+		if o := tree.Apply(as); o.Err != jute.OK || o.Results[0].Stat.Aversion != step.want {
+			t.Errorf("acl at %d: %v, %+v, want %d", step.has, o.Err, o.Results, step.want)
+		}
+	}
+}
+
+// semantics 10: a change carries the ACLs that decide who may be told, also when the node is gone.
 func TestChangesCarryACLs(t *testing.T) {
 	tree, as := open()
 	as.Auth = []jute.ID{{Scheme: "ip", ID: "10.0.0.1"}}
@@ -83,7 +104,7 @@ func TestChangesCarryACLs(t *testing.T) {
 	}
 }
 
-// Semantic 6: the header of a failed multi says OK, its body has an error for each op.
+// semantics 6: the header of a failed multi says OK, its body has an error for each op.
 func TestFailedMultiBody(t *testing.T) {
 	tree, as := open()
 	as.Kind = KindMulti
@@ -146,7 +167,7 @@ func TestReplyBodies(t *testing.T) {
 	}
 }
 
-// Semantic 20 and the design's sessions: a password proves one session, and not without the secret.
+// semantics 20 and the design's sessions: a password proves one session, and not without the secret.
 func TestPasswords(t *testing.T) {
 	a, b := New(), New()
 	a.Apply(&Entry{Kind: KindSetSecret, Flags: FlagInternal, Data: []byte("0123456789abcdef")})
@@ -374,7 +395,7 @@ func TestDigestSeesEverything(t *testing.T) {
 	}
 }
 
-// Semantic 8: nodes are found by whole paths. The parent of "//x" is "/", an alias of the root, but no node has the path
+// semantics 8: nodes are found by whole paths. The parent of "//x" is "/", an alias of the root, but no node has the path
 // "//x": a delete of it finds none, whatever the root's children are called.
 func TestDeleteOfAnAliasedPath(t *testing.T) {
 	tree, as := open()
@@ -393,7 +414,7 @@ func TestDeleteOfAnAliasedPath(t *testing.T) {
 	}
 }
 
-// Semantic 20: a client that takes its session to another box says anew how long it may be silent, and was promised so.
+// semantics 20: a client that takes its session to another box says anew how long it may be silent, and was promised so.
 // The leader, who expires it, must know.
 func TestMovedSessionHasTheTimeoutThatWasAskedFor(t *testing.T) {
 	tree := New()
