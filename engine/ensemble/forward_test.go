@@ -383,3 +383,28 @@ func TestALeaderWithoutASuccessorLeadsOn(t *testing.T) {
 	<-resigned
 	alone.must(op(0, create("/a", "", jute.Persistent)))
 }
+
+// A session that was just opened through a follower is known to the leader, though its own disk may not have taken the entry
+// yet that the others have committed.
+func TestASessionMovesToALeaderThatIsBehind(t *testing.T) {
+	behind := 0
+	for seed := uint64(1); seed <= 60; seed++ {
+		net := three(t, seed, limits.ZooKeeper{})
+		leader, follower, _ := net.followers(t)
+		for n := range 60 {
+			first, second := &outbox{}, &outbox{}
+			grant := net.openSession(t, follower, first)
+			_ = leader.View(func(tr *znode.Tree, _ *Watches) {
+				if _, open := tr.Session(grant.Session); !open {
+					behind++
+				}
+			})
+			if err := net.moveSession(t, leader, grant, second); err != nil {
+				t.Fatalf("seed %d, session %d: %v", seed, n, err)
+			}
+		}
+	}
+	if behind == 0 {
+		t.Fatal("the leader was never behind: the test shows nothing")
+	}
+}

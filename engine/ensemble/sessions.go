@@ -50,8 +50,9 @@ func (o *owner) reattach(m *message) {
 		return
 	}
 	session, open := o.e.tree.Session(m.session)
-	if !open && !o.ready && !m.ok {
-		// It may have been opened on another box a moment ago: this one looks again when it has caught up.
+	if !open && !m.ok {
+		// It may have been opened through another box a moment ago: this one looks again when it has caught up. The leader
+		// too: the others may have committed what its own disk has not taken yet.
 		ask := *m
 		ask.ok = true
 		o.reads.add(o, func(_ uint64, err error) {
