@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int("sim.seeds", 20, "how many seeds")
+	seeds   = flag.Int("sim.seeds", seedsDefault, "how many seeds")
 	from    = flag.Uint64("sim.from", 1, "the first seed")
 	seconds = flag.Int("sim.seconds", 4, "virtual seconds of faults for each seed")
 	traces  = flag.String("sim.trace", "", "a directory for the whole traces of the seeds, with what the boxes log")
