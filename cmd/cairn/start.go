@@ -23,6 +23,7 @@ import (
 	"cairn/engine/limits"
 	"cairn/engine/node"
 	"cairn/platform/clock"
+	"cairn/platform/heap"
 	"cairn/platform/host"
 	"cairn/platform/mailbox"
 	"cairn/platform/observe"
@@ -94,6 +95,9 @@ func start(ctx context.Context, cfg *configs.Config, out, logs io.Writer) error 
 	if err != nil {
 		return err
 	}
+	if os.Getenv("GOGC") == "" {
+		defer heap.Keep(nodeConfig.Limits.GarbageBytesMax).Stop()
+	}
 	ctx = service.StopContext(ctx)
 	for {
 		err := lifetime(ctx, nodeConfig, cfg, log, out)
@@ -119,6 +123,7 @@ func lifetime(ctx context.Context, nodeConfig node.Config, cfg *configs.Config, 
 		if err := service.Notify("READY=1"); err != nil {
 			log.Warn("service manager not told", "error", err)
 		}
+		heap.Settle()
 	})
 	log.Info("stopping", "reason", cmp.Or(err, context.Cause(ctx)))
 	_ = service.Notify("STOPPING=1") // the manager sees the end of the process anyway

@@ -5,7 +5,11 @@ import "fmt"
 // Limits are the maxima of one box.
 type Limits struct {
 	// Memory is the bytes that the process may use in all; the rest is derived from it.
-	Memory    uint64
+	Memory uint64
+	// GarbageBytesMax is about how much garbage may gather between two collections, in bytes, where that is more than a
+	// fifth of what is alive. A larger bound costs memory, a smaller one processor time.
+	GarbageBytesMax uint64
+
 	Kafka     Kafka
 	ZooKeeper ZooKeeper
 	Storage   Storage
@@ -20,7 +24,9 @@ const MemoryMin = 64 << 20
 func Derive(memory uint64) Limits {
 	memory = max(memory, MemoryMin)
 	return Limits{
-		Memory:    memory,
+		Memory:          memory,
+		GarbageBytesMax: clamp(memory/16, 8<<20, 48<<20),
+
 		Kafka:     deriveKafka(memory),
 		ZooKeeper: deriveZooKeeper(memory),
 		Storage:   deriveStorage(memory),
@@ -31,6 +37,9 @@ func Derive(memory uint64) Limits {
 // Check reports the first relation between the maxima that does not hold. A change of one limit that breaks another
 // is found here and not by a crash.
 func (l Limits) Check() error {
+	if l.GarbageBytesMax < 4<<20 || l.GarbageBytesMax > l.Memory/4 {
+		return fmt.Errorf("limits for %d MiB of memory: %d bytes of garbage", l.Memory>>20, l.GarbageBytesMax)
+	}
 	for _, check := range []func(uint64) error{l.Kafka.check, l.ZooKeeper.check, l.Storage.check, l.Group.check} {
 		if err := check(l.Memory); err != nil {
 			return fmt.Errorf("limits for %d MiB of memory: %w", l.Memory>>20, err)

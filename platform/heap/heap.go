@@ -1,0 +1,94 @@
+package heap
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync/atomic"
+)
+
+// The percentages between which GOGC is kept. Below percentMin a heap of small objects would be marked too often: what a
+// collection costs depends on all that is alive. percentMax is the runtime's own default.
+const (
+	percentMin = 20
+	percentMax = 100
+)
+
+// liveMetric is what the last collection has found alive, in bytes.
+const liveMetric = "/gc/heap/live:bytes"
+
+// Keeper sets the pace until it is stopped.
+type Keeper struct {
+	garbageMax uint64
+	percent    int // that was set last; of the finalizer goroutine, and of Keep before it
+	stopped    atomic.Bool
+}
+
+// Keep sets the pace from the next collection on so that at most about garbageMax bytes of garbage gather, or a fifth of what
+// is alive where that is more. There must be one Keeper at a time: GOGC is the process's.
+func Keep(garbageMax uint64) *Keeper {
+	k := &Keeper{garbageMax: garbageMax}
+	k.collected()
+	return k
+}
+
+// Stop leaves the pace as it is.
+func (k *Keeper) Stop() { k.stopped.Store(true) }
+
+// sentinel is garbage from the start: that it is found says that a collection has taken place.
+type sentinel struct{ keeper *Keeper }
+
+// collected adapts the pace to what is alive, and waits for the next collection.
+func (k *Keeper) collected() {
+	if k.stopped.Load() {
+		return
+	}
+	if percent := percentFor(live(), k.garbageMax); percent != k.percent {
+		k.percent = percent
+		debug.SetGCPercent(percent)
+	}
+	runtime.SetFinalizer(&sentinel{k}, func(s *sentinel) { s.keeper.collected() })
+}
+
+// percentFor is GOGC for a heap of which so many bytes are alive.
+func percentFor(live, garbageMax uint64) int {
+	if live == 0 {
+		return percentMax
+	}
+	return int(min(max(100*garbageMax/live, percentMin), percentMax))
+}
+
+func live() uint64 {
+	sample := []metrics.Sample{{Name: liveMetric}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		return 0 // a runtime that does not say it keeps its own pace
+	}
+	return sample[0].Value.Uint64()
+}
+
+// settleMin is how much unused memory is worth a collection, in bytes.
+const settleMin = 16 << 20
+
+// Settle collects once and gives the system back what is unused then, if it is much: a start builds large things from
+// pieces that are garbage when it is done, and the runtime would keep their place for long.
+func Settle() {
+	if live := live(); inUse() > live+settleMin {
+		debug.FreeOSMemory()
+	}
+}
+
+// inUse is the memory that the heap holds of the system, used or not, in bytes.
+func inUse() uint64 {
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+	}
+	metrics.Read(samples)
+	var sum uint64
+	for i := range samples {
+		if samples[i].Value.Kind() == metrics.KindUint64 {
+			sum += samples[i].Value.Uint64()
+		}
+	}
+	return sum
+}
