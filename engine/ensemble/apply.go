@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 
 	"cairn/engine/ensemble/jute"
@@ -34,6 +35,7 @@ func (o *owner) apply(entries []*pb.Entry) {
 		o.becomeReady()
 	}
 	o.again = o.again || !o.e.serving.Load() || o.poll.Open() // what was applied may be what the doors wait for
+	o.followCatching()
 	if err := o.disk.compact(o.applied, o.catchUp(), o.e.cfg.Limits.SnapshotLogBytes); err != nil {
 		o.fail(err)
 		return
@@ -47,6 +49,33 @@ func (o *owner) catchUp() uint64 {
 		return 0
 	}
 	return o.e.cfg.Limits.CatchUpEntries
+}
+
+// followCatching notes how far the members have come that were brought a snapshot, and forgets those that are near, or gone.
+func (o *owner) followCatching() {
+	catching := o.disk.catching
+	if len(catching) == 0 {
+		return
+	}
+	if o.role != raft.StateLeader {
+		clear(catching)
+		return
+	}
+	members := 0
+	o.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+		index, is := catching[id]
+		switch {
+		case !is:
+		case p.Match+o.catchUp() >= o.applied:
+			delete(catching, id)
+		default:
+			catching[id] = max(index, p.Match)
+			members++
+		}
+	})
+	if members < len(catching) {
+		clear(catching) // one was removed: the others are met again, at worst by a snapshot
+	}
 }
 
 func (o *owner) applyLocked(entries []*pb.Entry) {

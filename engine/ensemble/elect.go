@@ -42,6 +42,9 @@ func (o *owner) promised(m *pb.Message) error {
 // voters wait in the order of their numbers, so that they do not split the vote.
 func (o *owner) gone(box uint64) {
 	delete(o.said, box) // its next process may be another build
+	for _, id := range o.idsOf(box) {
+		delete(o.disk.catching, id)
+	}
 	if o.ready {
 		o.keep.Gone(o.now, box)
 		o.nextKeep = o.now.Mono

@@ -137,6 +137,7 @@ func (o *owner) take(m *message) {
 		status := raft.SnapshotFinish
 		if !m.ok {
 			status = raft.SnapshotFailure
+			delete(o.disk.catching, id)
 		}
 		o.node.ReportSnapshot(id, status)
 	case msgFlushed:

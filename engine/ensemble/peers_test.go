@@ -35,6 +35,8 @@ type network struct {
 	// snapshots counts those that were brought to a box; with hold set none is.
 	hold      bool
 	snapshots int
+	// arrived, if any, is called when a snapshot was brought to a box.
+	arrived func(to uint64)
 }
 
 func newNetwork(s *mailbox.Scheduler, voters ...uint64) *network {
@@ -78,6 +80,9 @@ func (p port) SendSnapshot(to uint64, index uint64, message []byte) {
 		}
 		if ok {
 			n.snapshots++
+			if n.arrived != nil {
+				n.arrived(to)
+			}
 		}
 		from.SnapshotSent(to, ok)
 	})

@@ -21,19 +21,21 @@ type storage struct {
 	// of no use: then wanted asks the owner for another.
 	latest raftlog.SnapshotMeta
 	wanted bool
-	// sending are boxes that are being brought latest: meanwhile the log behind it stays, so that they need not be brought
-	// another one right after.
+	// sending are boxes that are being brought a snapshot.
 	sending map[uint64]uint64 // the raft id of each box
 	// confIndex is where the membership changed last. Raft refuses a snapshot that does not name its receiver: an older one
 	// is of no use to a box that has just come.
 	confIndex uint64
+	// catching are members, by raft id, that are being brought a snapshot or have just taken it and are not near yet, each
+	// with the index behind which the log stays for it, so that it need not be brought another one right after.
+	catching map[uint64]uint64
 	// held is the index behind which entries stay for a tree that is to come; nothingHeld when none is. The bound is the same.
 	held uint64
 }
 
 const nothingHeld = math.MaxUint64
 
-// sendingFactor bounds what stays for boxes that are being brought a snapshot, as a multiple of what stays otherwise.
+// sendingFactor bounds what stays for boxes that are brought a snapshot, as a multiple of what stays otherwise.
 const sendingFactor = 4
 
 // Snapshot implements raft.Storage: what a box gets whose next entry is not in memory any more.
@@ -54,7 +56,7 @@ func (s *storage) Snapshot() (*pb.Snapshot, error) {
 // newStorage fills the memory from what was recovered. raft finds the membership in the snapshot that begins the log;
 // changes of it that follow in the log are applied again.
 func newStorage(r *raftlog.Recovered) (*storage, error) {
-	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]uint64), held: nothingHeld}
+	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]uint64), catching: make(map[uint64]uint64), held: nothingHeld}
 	s.latest = raftlog.SnapshotMeta{SnapshotID: r.Snapshot, ConfState: r.ConfState}
 	begin := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
 		ConfState: raftConf(r.ConfState), Index: new(r.Snapshot.Index), Term: new(r.Snapshot.Term),
@@ -109,11 +111,10 @@ func (s *storage) compact(applied, keep uint64, bytesMax int64) error {
 	}
 	first, err := s.FirstIndex()
 	to := applied - min(keep, applied)
-	if len(s.sending) > 0 && s.bytes < sendingFactor*bytesMax {
-		to = min(to, s.latest.Index)
-	}
-	if s.bytes < sendingFactor*bytesMax {
-		to = min(to, s.held)
+	if held := s.heldFor(); held < to && s.bytes < sendingFactor*bytesMax {
+		if to = held; to < first+uint64(s.count)/2 {
+			return err // what stays is copied: not for every step that somebody has come nearer
+		}
 	}
 	if err != nil || to < first {
 		return err
@@ -125,6 +126,15 @@ func (s *storage) compact(applied, keep uint64, bytesMax int64) error {
 	left := int(last - to)
 	s.bytes, s.count = s.bytes*int64(left)/int64(max(s.count, 1)), left
 	return err
+}
+
+// heldFor is the least index behind which somebody needs the log.
+func (s *storage) heldFor() uint64 {
+	held := s.held
+	for _, index := range s.catching {
+		held = min(held, index)
+	}
+	return held
 }
 
 // replace begins the memory anew behind a snapshot that came from the leader.

@@ -28,8 +28,9 @@ func (o *owner) transmit(m *pb.Message) {
 	to := quorum.ServerOf(m.GetTo())
 	switch m.GetType() {
 	case pb.MsgSnap:
-		o.disk.sending[to] = m.GetTo()
-		transport.SendSnapshot(to, m.GetSnapshot().GetMetadata().GetIndex(), append([]byte{frameRaft}, b...))
+		index := m.GetSnapshot().GetMetadata().GetIndex()
+		o.disk.sending[to], o.disk.catching[m.GetTo()] = m.GetTo(), index
+		transport.SendSnapshot(to, index, append([]byte{frameRaft}, b...))
 	case pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgTimeoutNow,
 		pb.MsgReadIndex, pb.MsgReadIndexResp:
 		transport.Send(to, append([]byte{frameRaft}, b...), true)
