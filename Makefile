@@ -53,6 +53,7 @@ conformance: build ## Real clients: kcat, franz-go, go-zookeeper, kazoo, Kafka's
 bench: build ## Figures beside a floor program and beside Apache ZooKeeper (needs Java), interleaved; prints ratios
 	packaging/bench/run
 	packaging/bench/run-peer
+	packaging/bench/run-catchup
 
 .PHONY: generate
 generate: ## Everything that is generated from something else

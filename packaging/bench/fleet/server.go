@@ -71,6 +71,20 @@ func (s *Server) Mode() string {
 	return ""
 }
 
+// Zxid is the last that it has applied.
+func (s *Server) Zxid() (uint64, error) {
+	text, err := s.Word("srvr")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text) {
+		if zxid, ok := strings.CutPrefix(line, "Zxid: 0x"); ok {
+			return strconv.ParseUint(strings.TrimSpace(zxid), 16, 64)
+		}
+	}
+	return 0, fmt.Errorf("server %d: srvr has no zxid", s.ID)
+}
+
 // Word is the answer to a four-letter word.
 func (s *Server) Word(word string) (string, error) {
 	c, err := net.DialTimeout("tcp", s.Client, wordTime)

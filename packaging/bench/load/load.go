@@ -35,6 +35,7 @@ type Plan struct {
 	Talker      func(i int) Talker // of the i-th connection
 	WarmUp      time.Duration      // time before the measurement
 	Measure     time.Duration      // time of the measurement
+	Until       <-chan struct{}    // if not nil, the measurement ends when it is closed instead of after Measure
 	Requests    uint64             // if not 0, the run ends after so many responses instead; WarmUp is then ignored
 	UntilDone   bool               // the run ends when no connection has more requests; WarmUp and Measure are then ignored
 	// Rate, if not 0, is how many requests a second are offered over all connections, at the times of a schedule that waits
@@ -131,7 +132,13 @@ func (r *run) watch(ctx context.Context, failed, ended <-chan struct{}) Result {
 	r.measured.Store(true)
 	start := time.Now()
 	requests, payload := r.sum()
-	if timed {
+	if timed && r.plan.Until != nil {
+		select {
+		case <-r.plan.Until:
+		case <-ctx.Done():
+		case <-failed:
+		}
+	} else if timed {
 		pause(ctx, failed, ended, r.plan.Measure)
 	} else {
 		select {
