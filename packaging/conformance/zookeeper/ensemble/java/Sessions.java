@@ -77,6 +77,7 @@ final class Sessions {
         c.zk.getData(path, events, null);
         Ensemble.order("kill", 1);
         Ensemble.order("kill", 2);
+        Ensemble.order("await", 3, "read-only");
         Client fresh = Client.open(10_000, true, 3);
         Ensemble.that(fresh.zk.getState() == States.CONNECTEDREADONLY && fresh.saw(KeeperState.ConnectedReadOnly), fresh.zk.getState(), fresh.states);
         // (The client is slow to say that its connection is lost.)

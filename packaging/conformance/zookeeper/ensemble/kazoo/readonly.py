@@ -15,6 +15,7 @@ def read_only_and_back(path):
     last = 3
     for n in (1, 2):
         order("kill", n)
+    order("await", last, "read-only")
     c = client(last, read_only=True)
     c.set_hosts(hosts(*VOTERS))
     until(lambda: c.client_state == KeeperState.CONNECTED_RO and c.state == KazooState.CONNECTED)
