@@ -80,8 +80,8 @@ public final class Ensemble {
         while (true) {
             try {
                 return f.call();
-            } catch (KeeperException.ConnectionLossException e) {
-                that(System.nanoTime() < deadline, "the connection is lost again and again");
+            } catch (KeeperException.ConnectionLossException | KeeperException.ReconfigInProgress e) {
+                that(System.nanoTime() < deadline, "no answer but", e);
                 Thread.sleep(10);
             }
         }

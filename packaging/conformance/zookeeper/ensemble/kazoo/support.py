@@ -8,7 +8,7 @@ import time
 import traceback
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import ConnectionLoss
+from kazoo.exceptions import ConnectionLoss, ReconfigInProcessError
 from kazoo.protocol.states import KazooState
 
 logging.getLogger("kazoo").setLevel(logging.CRITICAL)
@@ -120,12 +120,12 @@ def connected(c):
 
 
 def raises(kind, f, *args, **kw):
-    """What f raises; a lost connection says nothing, and is asked again."""
+    """What f raises; a lost connection, or a change that is under way, says nothing, and is asked again."""
     deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
         try:
             got = f(*args, **kw)
-        except ConnectionLoss:
+        except (ConnectionLoss, ReconfigInProcessError):
             time.sleep(0.05)
             continue
         except kind as e:
