@@ -186,7 +186,11 @@ func (c *conn) read() error {
 // acceptReconfig lets the leader judge a change of the ensemble's configuration, where such are allowed.
 func (c *conn) acceptReconfig(r *jute.Reader) error {
 	if !c.s.cfg.ReconfigEnabled {
-		c.request.failed = jute.ReconfigDisabled
+		var b jute.ReconfigRequest
+		b.Read(r)
+		if c.request.failed = jute.ReconfigDisabled; r.Err() != nil { // what cannot be read is said first, as in ZooKeeper
+			c.request.failed = jute.MarshallingError
+		}
 		return c.read()
 	}
 	return c.acceptWrite(r, znode.KindReconfig)

@@ -59,6 +59,7 @@ func TestReplies(t *testing.T) {
 		{jute.OpMultiRead, mixed, jute.MarshallingError, 0},
 		{jute.OpMultiRead, reads, jute.OK, 9 + 4 + 1 + jute.StatSize + 9 + 4 + 9},
 		{jute.OpReconfig, reconfig.Append(nil), jute.ReconfigDisabled, 0},
+		{jute.OpReconfig, nil, jute.MarshallingError, 0},
 		{jute.OpGetEphemerals, pathBody("/"), jute.OK, 4},
 		{jute.OpGetAllChildrenNumber, pathBody("/a"), jute.OK, 4},
 		{jute.OpGetAllChildrenNumber, pathBody("/q"), jute.NoNode, 0},
