@@ -44,6 +44,28 @@ func TestASilentLeaderIsReplacedInTime(t *testing.T) {
 	}
 }
 
+// A vote may wait for a disk that is busy. The voter whose turn comes meanwhile does not stand, which would take its vote
+// back from who is about to be elected with it.
+func TestAVoteMayWaitForADisk(t *testing.T) {
+	const flush = 330 * time.Millisecond
+	for seed := uint64(1); seed <= 30; seed++ {
+		net := three(t, seed, limits.ZooKeeper{})
+		leader, a, b := net.followers(t)
+		net.s.RunFor(time.Duration(seed) * 37 * time.Millisecond)
+		net.slowDisk = map[uint64]time.Duration{a.cfg.Box: flush, b.cfg.Box: flush}
+		id := leader.cfg.Box
+		net.cut[id] = true
+		a.Gone(id)
+		b.Gone(id)
+		// A flush may be under way; then the first's term and the other's vote, the first entry of the term, and the write are
+		// flushed in turn, and once the two do not meet.
+		took := net.resumed(t, b, "/after")
+		if most := 5*flush + 200*time.Millisecond; took > most {
+			t.Errorf("seed %d: a write was acknowledged after %v", seed, took)
+		}
+	}
+}
+
 // A follower that does not hear the leader asks the others in vain, again and again: they hear it, and it leads on.
 func TestADeafFollowerDisturbsNobody(t *testing.T) {
 	net := three(t, 2, limits.ZooKeeper{})

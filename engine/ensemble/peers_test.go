@@ -28,6 +28,7 @@ type network struct {
 	lines map[[2]uint64][][]byte
 	// configure, if any, has the last word about a box's Config.
 	configure func(*Config)
+	slowDisk  map[uint64]time.Duration
 	asks      bool   // boxes ask the others before they begin
 	opened    uint64 // boxes that were, with asks
 	slow      bool   // answers are kept
@@ -164,12 +165,24 @@ func TestThreeVotersAgree(t *testing.T) {
 	}
 }
 
+// runtime is a box's: its disk takes as long as slowDisk says.
+func (n *network) runtime(id uint64) mailbox.Runtime {
+	g := n.s.Group(n.s.Clock())
+	g.Delay = func(name string) time.Duration {
+		if name == "flush" {
+			return n.slowDisk[id]
+		}
+		return 0
+	}
+	return g
+}
+
 func (n *network) open(t *testing.T, id uint64, dir string) *box {
 	cfg := Config{Dir: dir, Box: id, Voters: n.voters, Limits: n.limits}
 	if n.configure != nil {
 		n.configure(&cfg)
 	}
-	deps := Deps{Runtime: n.s, Random: seeded(id), Transport: port{n, id}}
+	deps := Deps{Runtime: n.runtime(id), Random: seeded(id), Transport: port{n, id}}
 	if n.asks {
 		n.opened++
 		deps.Random = seeded(id + 100*n.opened) // each directory has a name of its own

@@ -65,6 +65,9 @@ func (o *owner) append(m *pb.Message) {
 		batch.HardState = &raftlog.HardState{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
 		if m.GetTerm() != o.term || m.GetVote() != o.vote {
 			promised, o.voted = true, o.now.Mono
+			if v := m.GetVote(); v != raft.None && v != o.id {
+				o.campaignAt = 0 // whoever has this vote is let try: it may wait for a disk, and to stand meanwhile takes it back
+			}
 		}
 		o.term, o.vote = m.GetTerm(), m.GetVote()
 	}
