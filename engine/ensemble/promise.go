@@ -77,7 +77,8 @@ func (o *owner) promisedBy(server uint64, b []byte, err error) {
 	p := &o.promises
 	p.waiting--
 	var a answer
-	if err != nil || json.Unmarshal(b, &a) != nil || a.Promised <= p.last || a.Raft != o.id {
+	last, _ := o.disk.LastIndex() // memory: it does not fail. What was acknowledged since the question is in it
+	if err != nil || json.Unmarshal(b, &a) != nil || a.Promised <= max(p.last, last) || a.Raft != o.id {
 		return
 	}
 	o.rejoin(fmt.Errorf("%w: it ended with entry %d, and server %d knows that entry %d was acknowledged; its directory %s was lost, replaced or set "+
