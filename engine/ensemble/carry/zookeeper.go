@@ -207,6 +207,9 @@ const configPath = "/zookeeper/config"
 // fromTree makes a backup of what a ZooKeeper had.
 func fromTree(t *zkdata.Tree, report Report) (*znode.Backup, Report, error) {
 	report.Zxid, report.Sessions = t.Zxid, t.Sessions
+	if t.Zxid < 0 || t.Zxid >= znode.BackupZxidMax {
+		return nil, report, fmt.Errorf("%w: its last zxid is %#x, and no ensemble counts so far", zkdata.ErrDamaged, uint64(t.Zxid))
+	}
 	b := znode.NewBackup(t.Zxid, 0)
 	for _, name := range t.Paths() {
 		n := t.Node(name)

@@ -36,9 +36,9 @@ const (
 	recordBackupEnd = 7
 )
 
-// backupZxidMax is as high as a backup's zxid may be: above it a tree would soon not find room for the ids of its sessions.
+// BackupZxidMax is as high as a backup's zxid may be: above it a tree would soon not find room for the ids of its sessions.
 // A ZooKeeper comes there after four million elections.
-const backupZxidMax = 1 << 54
+const BackupZxidMax = 1 << 54
 
 // ErrTooLarge is wrapped by ReadBackup's error for a backup that is beyond the budget.
 var ErrTooLarge = errors.New("backup too large")
@@ -132,7 +132,7 @@ func (s *restorer) finishBackup() error {
 			return fmt.Errorf("%w: a backup that holds %s", ErrSnapshot, path)
 		}
 	}
-	if t.zxid < 0 || t.zxid >= backupZxidMax {
+	if t.zxid < 0 || t.zxid >= BackupZxidMax {
 		return fmt.Errorf("%w: a backup taken at zxid %#x", ErrSnapshot, uint64(t.zxid))
 	}
 	return nil
