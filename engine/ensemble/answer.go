@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.etcd.io/raft/v3"
-	"go.etcd.io/raft/v3/tracker"
-
 	"cairn/engine/ensemble/quorum"
 )
 
@@ -112,14 +109,8 @@ func (o *owner) waits(q ask) {
 }
 
 // lives tells whether the leader has heard of a raft id within the last election's time.
-func (o *owner) lives(id uint64) (live bool) {
-	if id == o.id {
-		return true
-	}
-	o.node.WithProgress(func(other uint64, _ raft.ProgressType, pr tracker.Progress) {
-		live = live || other == id && pr.RecentActive
-	})
-	return live
+func (o *owner) lives(id uint64) bool {
+	return id == o.id || o.peersOf().Live(id)
 }
 
 // replaceDisk gives a server whose disk is another one a new raft id. The old id leaves; what it had acknowledged counts no

@@ -70,12 +70,7 @@ func (o *owner) cluster(done func(Cluster, error)) {
 		return
 	}
 	own := o.survey()
-	question, err := json.Marshal(ask{Server: o.e.cfg.Box, Disk: o.member.Disk, Cluster: true})
-	if err != nil {
-		done(own, err)
-		return
-	}
-	o.e.deps.Ask(o.leader(), question, func(b []byte, err error) {
+	o.e.deps.Ask(o.leader(), o.question(true), func(b []byte, err error) {
 		var c Cluster
 		if err == nil {
 			err = json.Unmarshal(b, &c)
@@ -198,7 +193,7 @@ func (o *owner) transfer(server uint64, done func(error)) {
 	case o.lead == raft.None:
 		done(ErrNoQuorum)
 	case o.role != raft.StateLeader:
-		o.e.deps.Transport.Send(o.leader(), appendTransfer(server), false)
+		o.e.deps.Transport.Send(o.leader(), words(frameTransfer, server), false)
 		done(nil)
 	default:
 		done(o.handTo(server))

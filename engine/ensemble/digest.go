@@ -1,7 +1,6 @@
 package ensemble
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -39,15 +38,6 @@ func (o *owner) repeatDigest() {
 	if index, digest, ok := o.digests.Last(); ok && o.differs == nil {
 		o.e.deps.Transport.Send(o.leader(), words(frameDigest, index, digest), false)
 	}
-}
-
-// words is a frame of 8-byte words.
-func words(kind byte, values ...uint64) []byte {
-	b := []byte{kind}
-	for _, v := range values {
-		b = binary.BigEndian.AppendUint64(b, v)
-	}
-	return b
 }
 
 // takeDigest keeps what a member says of its tree.

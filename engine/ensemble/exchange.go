@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -146,15 +145,23 @@ func (o *owner) catchUpTree(in *incomingSnapshot) error {
 		return err
 	}
 	for _, entry := range entries {
-		if entry.GetType() != pb.EntryNormal || len(entry.GetData()) == 0 {
-			continue
-		}
-		_, e, err := decodeProposal(entry.GetData())
-		if err != nil {
+		if err := o.e.cfg.replay(in.tree, entry.GetType(), entry.GetData()); err != nil {
 			return err
 		}
-		o.e.cfg.apply(in.tree, e)
 	}
+	return nil
+}
+
+// replay applies an entry of the log to a tree that nobody sees yet.
+func (c *Config) replay(t *znode.Tree, kind pb.EntryType, data []byte) error {
+	if kind != pb.EntryNormal || len(data) == 0 {
+		return nil
+	}
+	_, entry, err := decodeProposal(data)
+	if err != nil {
+		return err
+	}
+	c.apply(t, entry)
 	return nil
 }
 
@@ -197,11 +204,7 @@ func (o *owner) trustAlone() {
 }
 
 // voters are the servers that vote, those of both sides while that changes.
-func (o *owner) voters() []uint64 {
-	all := serversOf(slices.Concat(o.conf.Voters, o.conf.VotersOutgoing))
-	slices.Sort(all)
-	return slices.Compact(all)
-}
+func (o *owner) voters() []uint64 { return eachServer(o.conf.Voters, o.conf.VotersOutgoing) }
 
 // restoreFrom reads the file of another box's snapshot.
 func (e *Ensemble) restoreFrom(h snapshotHead, size int64, r io.Reader) (in *incomingSnapshot, err error) {

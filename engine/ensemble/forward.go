@@ -100,20 +100,17 @@ func decodePeer(b []byte) (peerFrame, error) {
 	case (f.kind == frameDigest || f.kind == frameDiffers) && len(b) == 2*8, f.kind == frameAsk && len(b) == 3*8:
 		f.index, f.digest, f.least = word(), word(), word()
 		return f, nil
-	}
-	if f.kind == framePromises && len(b)%16 == 0 && len(b) <= 16*quorum.ServersMax {
+	case f.kind == framePromises && len(b)%16 == 0 && len(b) <= 16*quorum.ServersMax:
 		f.promises = map[uint64]uint64{}
 		for len(b) > 0 {
 			id := word()
 			f.promises[id] = word()
 		}
 		return f, nil
-	}
-	if f.kind == frameTransfer && len(b) == 8 {
+	case f.kind == frameTransfer && len(b) == 8:
 		f.raft = word()
 		return f, nil
-	}
-	if f.kind == frameClaim && len(b) > 8 && len(b) <= 8+64 {
+	case f.kind == frameClaim && len(b) > 8 && len(b) <= 8+64:
 		f.raft = word()
 		f.disk = string(b)
 		return f, nil
@@ -121,16 +118,17 @@ func decodePeer(b []byte) (peerFrame, error) {
 	return f, fmt.Errorf("%w of kind %d and %d bytes", errPeerFrame, f.kind, len(b))
 }
 
+// words is a frame of 8-byte words.
+func words(kind byte, values ...uint64) []byte {
+	b := []byte{kind}
+	for _, v := range values {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
 // refusals are why a leader did not propose what it was handed, by their number on the wire. None of them has proposed it.
 var refusals = []error{ErrNotLeader, ErrNoQuorum, ErrFull, ErrTreeFull, ErrTooLarge}
-
-func appendClaim(raft uint64, disk string) []byte {
-	return append(binary.BigEndian.AppendUint64([]byte{frameClaim}, raft), disk...)
-}
-
-func appendTransfer(server uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{frameTransfer}, server)
-}
 
 func refusalNumber(err error) byte {
 	for i, known := range refusals {
@@ -315,9 +313,7 @@ func (o *owner) parkForward(p *proposal) {
 }
 
 func (o *owner) refuseForward(from origin, err error) {
-	b := binary.BigEndian.AppendUint64([]byte{frameRefused}, from.incarnation)
-	b = binary.BigEndian.AppendUint64(b, from.request)
-	o.e.deps.Transport.Send(from.box, append(b, refusalNumber(err)), false)
+	o.e.deps.Transport.Send(from.box, append(words(frameRefused, from.incarnation, from.request), refusalNumber(err)), false)
 }
 
 // touchedMax is how many sessions one message names.

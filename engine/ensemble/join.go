@@ -101,11 +101,7 @@ func (o *owner) askOthers() {
 		return
 	}
 	j.next, j.pause = o.now.Mono+j.pause, min(2*j.pause, askIntervalMax)
-	question, err := json.Marshal(ask{Server: o.e.cfg.Box, Disk: o.member.Disk, Raft: o.member.Raft})
-	if err != nil {
-		o.fail(err)
-		return
-	}
+	question := o.question(false)
 	for _, server := range o.others() {
 		if j.asked[server] {
 			continue
@@ -115,6 +111,15 @@ func (o *owner) askOthers() {
 			o.e.box.Post(message{kind: msgAnswer, box: server, answer: b, err: err})
 		})
 	}
+}
+
+// question is what this box asks: how it stands, or how the ensemble does.
+func (o *owner) question(cluster bool) []byte {
+	b, err := json.Marshal(ask{Server: o.e.cfg.Box, Disk: o.member.Disk, Raft: o.member.Raft, Cluster: cluster})
+	if err != nil {
+		panic(err) // numbers and strings only
+	}
+	return b
 }
 
 // outside tells whether this box has begun and is alone with it.
@@ -201,20 +206,8 @@ func (j *joining) why(o *owner) string {
 
 // decide begins if the answers allow it. It reports whether they did.
 func (o *owner) decide() bool {
-	empty, begun := 0, false
-	others := o.configured()
-	for _, server := range others {
-		a, ok := o.join.answers[server]
-		if ok && a.Standing == standingEmpty {
-			if slices.Contains(o.e.cfg.Voters, server) {
-				empty++
-			}
-		} else if ok {
-			begun = true
-		}
-	}
-	for _, a := range o.join.answers {
-		switch a.Standing {
+	for _, server := range o.others() {
+		switch a := o.join.answers[server]; a.Standing {
 		case standingFounder:
 			return o.begin(quorum.RaftID(o.e.cfg.Box, 0), o.e.cfg.Voters, o.e.cfg.Learners)
 		case standingMember:
@@ -223,18 +216,28 @@ func (o *owner) decide() bool {
 			}
 		}
 	}
-	if begun || !slices.Contains(o.e.cfg.Voters, o.e.cfg.Box) {
+	return o.mayFound() && o.begin(quorum.RaftID(o.e.cfg.Box, 0), o.e.cfg.Voters, o.e.cfg.Learners)
+}
+
+// mayFound tells whether the others are as empty as this box, or as many of them as may begin without the rest.
+func (o *owner) mayFound() bool {
+	voters := o.e.cfg.Voters
+	if !slices.Contains(voters, o.e.cfg.Box) {
 		return false
 	}
-	all := true
-	for _, server := range others {
-		all = all && o.join.answers[server].Standing == standingEmpty
+	empty, all := 1, true // this box is one
+	for _, server := range o.configured() {
+		a, answered := o.join.answers[server]
+		switch {
+		case !answered:
+			all = false
+		case a.Standing != standingEmpty:
+			return false // somebody has begun
+		case slices.Contains(voters, server):
+			empty++
+		}
 	}
-	waited := o.now.Mono-o.join.since >= foundingWait
-	if !all && (empty+1 < quorum.Majority(len(o.e.cfg.Voters)) || !waited) {
-		return false
-	}
-	return o.begin(quorum.RaftID(o.e.cfg.Box, 0), o.e.cfg.Voters, o.e.cfg.Learners)
+	return all || empty >= quorum.Majority(len(voters)) && o.now.Mono-o.join.since >= foundingWait
 }
 
 // configured are the other servers that this one's own configuration names.

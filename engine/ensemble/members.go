@@ -53,24 +53,30 @@ const settleMax = 10 * time.Second
 // readMembers takes what the tree says. It is called where the tree may say something new, by the goroutine that may
 // change it.
 func (o *owner) readMembers() error {
-	t := o.e.tree
-	data, _, code := t.Get(quorum.PathRoster, znode.Box())
-	if code == jute.NoNode {
-		return nil
-	}
-	roster, err := quorum.ParseRoster(data)
-	if err != nil {
+	roster, servers, known, err := membersIn(o.e.tree)
+	if err != nil || !known {
 		return err
-	}
-	text, _, _ := t.Get(znode.PathConfig, znode.Box())
-	servers, err := quorum.ParseConfig(string(text))
-	if err != nil {
-		return fmt.Errorf("%s: %w", znode.PathConfig, err)
 	}
 	o.roster, o.servers = roster, servers
 	o.changes.next = 0
 	o.e.tellPeers(roster.WithLeavers(servers), roster.Changed)
 	return nil
+}
+
+// membersIn is what a tree says; known is false before the founding was written down.
+func membersIn(t *znode.Tree) (roster quorum.Roster, servers quorum.Config, known bool, err error) {
+	data, _, code := t.Get(quorum.PathRoster, znode.Box())
+	if code != jute.OK {
+		return roster, servers, false, nil
+	}
+	if roster, err = quorum.ParseRoster(data); err != nil {
+		return roster, servers, true, err
+	}
+	text, _, _ := t.Get(znode.PathConfig, znode.Box())
+	if servers, err = quorum.ParseConfig(string(text)); err != nil {
+		err = fmt.Errorf("%s: %w", znode.PathConfig, err)
+	}
+	return roster, servers, true, err
 }
 
 // tellPeers tells whoever carries messages where the servers are.
@@ -80,19 +86,18 @@ func (e *Ensemble) tellPeers(c quorum.Config, changed bool) {
 	}
 }
 
-// checkDisk ends this box's part when another disk acknowledges under its raft id: this one is a copy.
-func (o *owner) checkDisk() {
+// standForDisk tells the leader which disk acknowledges under this box's raft id, until the roster knows. Where the roster
+// names another disk, this one is a copy, and its part ends.
+func (o *owner) standForDisk() {
 	m, ok := o.roster.Member(o.e.cfg.Box)
-	if o.e.deps.Ask == nil || o.limbo() || !ok || m.Raft != o.id || m.Disk == "" || m.Disk == o.member.Disk {
+	if o.e.deps.Ask == nil || o.limbo() || !ok || m.Raft != o.id || m.Disk == o.member.Disk {
 		return
 	}
-	o.rejoin(fmt.Errorf("%w: %s is a copy of another disk's", ErrRemoved, o.e.cfg.Dir))
-}
-
-// claim tells the leader which disk stands behind this box's raft id, until the roster knows.
-func (o *owner) claim() {
-	m, ok := o.roster.Member(o.e.cfg.Box)
-	if o.e.deps.Ask == nil || !ok || m.Raft != o.id || m.Disk != "" || o.now.Mono < o.changes.claimed {
+	if m.Disk != "" {
+		o.rejoin(fmt.Errorf("%w: %s is a copy of another disk's", ErrRemoved, o.e.cfg.Dir))
+		return
+	}
+	if o.now.Mono < o.changes.claimed {
 		return
 	}
 	o.changes.claimed = o.now.Mono + time.Second
@@ -100,7 +105,7 @@ func (o *owner) claim() {
 	case o.ready:
 		o.takeClaim(o.id, o.member.Disk)
 	case o.lead != raft.None:
-		o.e.deps.Transport.Send(o.leader(), appendClaim(o.id, o.member.Disk), false)
+		o.e.deps.Transport.Send(o.leader(), append(words(frameClaim, o.id), o.member.Disk...), false)
 	}
 }
 
@@ -150,17 +155,20 @@ func (o *owner) foundRoster() {
 	for server, disk := range o.member.Heard {
 		disks[server] = disk
 	}
-	roster := quorum.Found(o.conf.Voters, o.conf.Learners, disks)
-	o.changes.running = true
-	entry := znode.Entry{Kind: znode.KindReconfig, Data: []byte(o.e.cfg.Servers.Lines()), Ops: rosterOps(roster)}
-	o.internal(entry, func(znode.Outcome, error) { o.changes.running = false })
+	o.proposeMembers(quorum.Found(o.conf.Voters, o.conf.Learners, disks), []byte(o.e.cfg.Servers.Lines()))
 }
 
 // proposeRoster proposes another roster for the same configuration.
 func (o *owner) proposeRoster(r quorum.Roster, why string) {
-	o.changes.running = true
 	o.e.deps.Observer.Log.Info("roster changes", "reason", why)
-	o.internal(znode.Entry{Kind: znode.KindReconfig, Ops: rosterOps(r)}, func(znode.Outcome, error) { o.changes.running = false })
+	o.proposeMembers(r, nil)
+}
+
+// proposeMembers proposes a roster, and a configuration unless that is nil.
+func (o *owner) proposeMembers(r quorum.Roster, lines []byte) {
+	o.changes.running = true
+	entry := znode.Entry{Kind: znode.KindReconfig, Data: lines, Ops: rosterOps(r)}
+	o.internal(entry, func(znode.Outcome, error) { o.changes.running = false })
 }
 
 func rosterOps(r quorum.Roster) []jute.Op {
@@ -187,11 +195,7 @@ func (o *owner) peersOf() quorum.Peers {
 
 // goes tells whether a voter is to vote no more.
 func (o *owner) goes(id uint64) bool {
-	if len(o.roster.Members) == 0 {
-		return false
-	}
-	s, ok := o.servers.Server(int64(quorum.ServerOf(id)))
-	return !ok || s.Observer || !o.roster.Has(id)
+	return len(o.roster.Members) > 0 && !slices.Contains(o.roster.Voters(o.servers), id)
 }
 
 // change proposes one step of raft's membership.
@@ -264,7 +268,7 @@ func (o *owner) settled() bool {
 	return quorum.Settled(o.servers, o.roster, o.conf.Voters, o.conf.VotersOutgoing)
 }
 
-// settle answers the reconfigs whose change is in force, or that have waited long enough.
+// answerSettled answers the reconfigs whose change is in force, or that have waited long enough.
 func (o *owner) answerSettled(all bool) {
 	m := &o.changes
 	if len(m.settling) == 0 {

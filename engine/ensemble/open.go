@@ -29,7 +29,6 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 	e := &Ensemble{cfg: cfg, deps: deps, attached: make(map[int64]*attachment)}
 	e.metrics = newMeters(deps.Observer.Metrics)
 	e.watches = newWatches(cfg.Limits.WatchesMax, cfg.Limits.WatchesPerConnectionMax)
-	e.tree = znode.New()
 	if err := e.drawLocals(); err != nil {
 		return nil, err
 	}
@@ -40,19 +39,11 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 			return nil, fmt.Errorf("open the ensemble in %s: %w", cfg.Dir, err)
 		}
 	}
-	log, recovered, err := raftlog.Open(
-		raftlog.Config{
-			Dir: cfg.Dir, SegmentBytes: cfg.Limits.LogSegmentBytes,
-			PayloadBytesMax: cfg.Limits.ProposalBytesMax + originBytes,
-		},
-		raftlog.Deps{FS: deps.FS, Clock: deps.Runtime.Clock(), Observer: deps.Observer},
-		func(_ raftlog.SnapshotMeta, r io.Reader) (err error) {
-			e.tree, err = znode.Restore(r)
-			return err
-		})
+	log, recovered, tree, err := openLog(cfg, deps)
 	if err != nil {
-		return nil, fmt.Errorf("open the ensemble in %s: %w", cfg.Dir, err)
+		return nil, err
 	}
+	e.tree = tree
 	o, err := e.start(log, recovered, m)
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
@@ -66,6 +57,25 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 	e.box = mailbox.New(deps.Runtime, "ensemble", cfg.Limits.MailboxMax, o)
 	e.box.Post(message{kind: msgStart})
 	return e, nil
+}
+
+// openLog opens the log in the ensemble's directory, with the tree of its newest snapshot.
+func openLog(cfg Config, deps Deps) (*raftlog.Log, *raftlog.Recovered, *znode.Tree, error) {
+	tree := znode.New()
+	log, recovered, err := raftlog.Open(
+		raftlog.Config{
+			Dir: cfg.Dir, SegmentBytes: cfg.Limits.LogSegmentBytes,
+			PayloadBytesMax: cfg.Limits.ProposalBytesMax + originBytes,
+		},
+		raftlog.Deps{FS: deps.FS, Clock: deps.Runtime.Clock(), Observer: deps.Observer},
+		func(_ raftlog.SnapshotMeta, r io.Reader) (err error) {
+			tree, err = znode.Restore(r)
+			return err
+		})
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("open the ensemble in %s: %w", cfg.Dir, err)
+	}
+	return log, recovered, tree, nil
 }
 
 // start builds the owner around what was recovered.

@@ -59,11 +59,7 @@ func (o *owner) askPromises() {
 	p := &o.promises
 	p.began, p.until = true, o.now.Mono+promiseWait
 	p.last, _ = o.disk.LastIndex() // memory: it does not fail
-	question, err := json.Marshal(ask{Server: o.e.cfg.Box, Disk: o.member.Disk, Raft: o.id})
-	if err != nil {
-		p.sure = true
-		return
-	}
+	question := o.question(false)
 	for _, server := range o.others() {
 		p.waiting++
 		o.e.deps.Ask(server, question, func(b []byte, err error) {

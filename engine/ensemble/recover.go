@@ -3,7 +3,6 @@ package ensemble
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
@@ -43,16 +42,9 @@ func Recover(cfg Config, deps Deps) (Recovery, error) {
 	if err != nil {
 		return Recovery{}, err
 	}
-	tree := znode.New()
-	log, r, err := raftlog.Open(
-		raftlog.Config{Dir: cfg.Dir, SegmentBytes: cfg.Limits.LogSegmentBytes, PayloadBytesMax: cfg.Limits.ProposalBytesMax + originBytes},
-		raftlog.Deps{FS: deps.FS, Clock: deps.Runtime.Clock(), Observer: deps.Observer},
-		func(_ raftlog.SnapshotMeta, r io.Reader) (err error) {
-			tree, err = znode.Restore(r)
-			return err
-		})
+	log, r, tree, err := openLog(cfg, deps)
 	if err != nil {
-		return Recovery{}, fmt.Errorf("open the ensemble in %s: %w", cfg.Dir, err)
+		return Recovery{}, err
 	}
 	out, err := recoverFrom(cfg, log, r, tree, &m)
 	if err == nil {
@@ -77,14 +69,9 @@ func recoverFrom(cfg Config, log *raftlog.Log, r *raftlog.Recovered, tree *znode
 		if e.Index > r.HardState.Commit {
 			out.Entries++
 		}
-		if pb.EntryType(e.Type) != pb.EntryNormal || len(e.Data) == 0 {
-			continue
-		}
-		_, entry, err := decodeProposal(e.Data)
-		if err != nil {
+		if err := cfg.replay(tree, pb.EntryType(e.Type), e.Data); err != nil {
 			return out, fmt.Errorf("entry %d: %w", e.Index, err)
 		}
-		cfg.apply(tree, entry)
 		if err := cfg.runs(tree); err != nil {
 			return out, err
 		}
@@ -118,17 +105,10 @@ func recoverFrom(cfg Config, log *raftlog.Log, r *raftlog.Recovered, tree *znode
 
 // membersAlone is the roster in which this box votes alone and every other server waits to come anew.
 func membersAlone(cfg Config, tree *znode.Tree) (quorum.Roster, quorum.Config, error) {
-	var roster quorum.Roster
-	data, _, code := tree.Get(quorum.PathRoster, znode.Box())
-	if code != jute.OK {
-		return roster, quorum.Config{}, errors.New("the tree knows of no other servers: this box is alone, and there is nothing to recover from")
+	roster, servers, known, err := membersIn(tree)
+	if err == nil && !known {
+		err = errors.New("the tree knows of no other servers: this box is alone, and there is nothing to recover from")
 	}
-	text, _, _ := tree.Get(znode.PathConfig, znode.Box())
-	roster, err := quorum.ParseRoster(data)
-	if err != nil {
-		return roster, quorum.Config{}, err
-	}
-	servers, err := quorum.ParseConfig(string(text))
 	if err != nil {
 		return roster, servers, err
 	}
@@ -155,12 +135,12 @@ func goOnFrom(log *raftlog.Log, tree *znode.Tree, meta raftlog.SnapshotMeta) err
 		return err
 	}
 	defer cut.Close()
-	buffer := make([]byte, 0, 320<<10)
-	for more := true; more; {
-		buffer, more = cut.Next(buffer[:0], 256<<10)
-		if _, err := file.Write(buffer); err != nil {
-			return err
-		}
+	next := func(dst []byte) ([]byte, bool, error) {
+		dst, more := cut.Next(dst, snapshotChunkBytes)
+		return dst, more, nil
+	}
+	if err := copyCut(file, snapshotChunkBytes, next); err != nil {
+		return err
 	}
 	if _, err := file.Commit(); err != nil {
 		return err

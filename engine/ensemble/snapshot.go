@@ -61,6 +61,9 @@ func (o *owner) snapshotIfDue() {
 // errReplaced ends a snapshot of a tree that the leader's snapshot has replaced.
 var errReplaced = errors.New("the leader's snapshot is newer")
 
+// snapshotChunkBytes is about how much of a snapshot is written under one hold of the read lock.
+const snapshotChunkBytes = 256 << 10
+
 // writeSnapshot runs off the loop.
 func (e *Ensemble) writeSnapshot(log *raftlog.Log, w *writtenSnapshot) error {
 	file, err := log.CreateSnapshot(w.meta)
@@ -68,7 +71,7 @@ func (e *Ensemble) writeSnapshot(log *raftlog.Log, w *writtenSnapshot) error {
 		return err
 	}
 	defer file.Abort()
-	if err := e.writeCut(file, w.tree, w.cut, 256<<10); err != nil {
+	if err := e.writeCut(file, w.tree, w.cut, snapshotChunkBytes); err != nil {
 		return err
 	}
 	w.bytes, err = file.Commit()
@@ -78,22 +81,30 @@ func (e *Ensemble) writeSnapshot(log *raftlog.Log, w *writtenSnapshot) error {
 // writeCut writes a cut of the tree in chunks of about that many bytes, each under a short hold of the read lock. It runs
 // off the loop.
 func (e *Ensemble) writeCut(to io.Writer, tree *znode.Tree, cut *znode.Cut, chunkBytes int) error {
-	buffer := make([]byte, 0, chunkBytes+64<<10)
-	for more := true; more; {
+	return copyCut(to, chunkBytes, func(dst []byte) ([]byte, bool, error) {
 		if e.ended.Load() || e.failure.Load() != nil {
-			return ErrClosed
+			return nil, false, ErrClosed
 		}
 		if e.wantsTree.Load() {
-			return errDiffers
+			return nil, false, errDiffers
 		}
 		e.mu.RLock()
-		replaced := e.tree != tree
-		if !replaced {
-			buffer, more = cut.Next(buffer[:0], chunkBytes)
+		defer e.mu.RUnlock()
+		if e.tree != tree {
+			return nil, false, errReplaced
 		}
-		e.mu.RUnlock()
-		if replaced {
-			return errReplaced
+		dst, more := cut.Next(dst, chunkBytes)
+		return dst, more, nil
+	})
+}
+
+// copyCut writes a cut in chunks of about that many bytes, which next appends to what it is given, until there are no more.
+func copyCut(to io.Writer, chunkBytes int, next func(dst []byte) (out []byte, more bool, err error)) error {
+	buffer := make([]byte, 0, chunkBytes+64<<10)
+	for more := true; more; {
+		var err error
+		if buffer, more, err = next(buffer[:0]); err != nil {
+			return err
 		}
 		if _, err := to.Write(buffer); err != nil {
 			return err

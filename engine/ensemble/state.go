@@ -106,9 +106,7 @@ func (o *owner) raiseRules() {
 
 // members are all boxes of the present configuration, those of both sides while it changes.
 func (o *owner) members() []uint64 {
-	all := serversOf(slices.Concat(o.conf.Voters, o.conf.VotersOutgoing, o.conf.Learners, o.conf.LearnersNext))
-	slices.Sort(all)
-	return slices.Compact(all)
+	return eachServer(o.conf.Voters, o.conf.VotersOutgoing, o.conf.Learners, o.conf.LearnersNext)
 }
 
 func (o *owner) isMember(box uint64) bool { return slices.Contains(o.members(), box) }

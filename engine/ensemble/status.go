@@ -1,6 +1,7 @@
 package ensemble
 
 import (
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -89,6 +90,13 @@ func serversOf(ids []uint64) []uint64 {
 		servers[i] = quorum.ServerOf(id)
 	}
 	return servers
+}
+
+// eachServer names each server once that one of the raft ids stands for, in the order of their numbers.
+func eachServer(ids ...[]uint64) []uint64 {
+	all := serversOf(slices.Concat(ids...))
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func roleName(r raft.StateType) string {

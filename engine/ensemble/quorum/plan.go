@@ -33,7 +33,7 @@ type Peers struct {
 // themselves and of what the configuration asks for: a change never costs the quorum.
 func Next(c Config, r Roster, now Membership, peers Peers) Step {
 	var s Step
-	want := r.voters(c)
+	want := r.Voters(c)
 	for _, m := range r.Members {
 		if !slices.Contains(now.Voters, m.Raft) && !slices.Contains(now.Learners, m.Raft) {
 			s.Learners = append(s.Learners, m.Raft)
@@ -83,8 +83,8 @@ func (s *Step) leave(now Membership, want []uint64, r Roster, peers Peers) {
 // Majority is how many of n voters decide.
 func Majority(n int) int { return n/2 + 1 }
 
-// voters are the raft ids of the servers that are to vote.
-func (r Roster) voters(c Config) (ids []uint64) {
+// Voters are the raft ids of the servers that are to vote.
+func (r Roster) Voters(c Config) (ids []uint64) {
 	for _, s := range c.Servers {
 		if m, ok := r.Member(uint64(s.ID)); ok && !s.Observer {
 			ids = append(ids, m.Raft)
@@ -95,7 +95,7 @@ func (r Roster) voters(c Config) (ids []uint64) {
 
 // Settled tells whether nobody votes who is not to vote: what a reconfig's answer waits for.
 func Settled(c Config, r Roster, voters, outgoing []uint64) bool {
-	want := r.voters(c)
+	want := r.Voters(c)
 	for _, id := range voters {
 		if !slices.Contains(want, id) {
 			return false

@@ -202,7 +202,7 @@ func TestStepsArriveAndKeepTheQuorum(t *testing.T) {
 				t.Fatalf("no end of steps: %+v", now)
 			}
 		}
-		want := r.voters(c)
+		want := r.Voters(c)
 		slices.Sort(want)
 		slices.Sort(now.Voters)
 		if !slices.Equal(now.Voters, want) || !Settled(c, r, now.Voters, nil) {
