@@ -25,7 +25,7 @@ func backupCommand() *cobra.Command {
 			"brings the file back. With --to-zookeeper it becomes the data directory of an Apache ZooKeeper 3.8 or 3.9 instead.",
 		Example: "  cairn backup --to /backup/tree.cairn\n  cairn backup --to-zookeeper /var/lib/zookeeper",
 	}
-	addHTTP(c)
+	addCarryFlags(c)
 	to := c.Flags().String("to", "", "file to write; one of that name is replaced when the new one is whole")
 	zookeeper := c.Flags().String("to-zookeeper", "", "dataDir of a ZooKeeper that has no data yet")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -40,9 +40,9 @@ func backupCommand() *cobra.Command {
 	return c
 }
 
-// addHTTP gives a command the flags that name a box's console and who asks there.
-func addHTTP(c *cobra.Command) {
-	c.Flags().String("http", envOr("CAIRN_HTTP", "127.0.0.1:9600"), "address host:port of a box's HTTP door (or CAIRN_HTTP)")
+// addCarryFlags gives a command the flags that name a box's console and who asks there.
+func addCarryFlags(c *cobra.Command) {
+	addHTTP(c)
 	c.Flags().String("auth", envOr("CAIRN_AUTH", ""), "user:password of the digest scheme, where the root znode is not open to all (or CAIRN_AUTH)")
 }
 

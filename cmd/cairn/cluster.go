@@ -28,7 +28,7 @@ import (
 
 func clusterCommand() *cobra.Command {
 	c := &cobra.Command{Use: "cluster", Short: "Look at the servers of an ensemble and change who belongs to it"}
-	c.PersistentFlags().String("http", envOr("CAIRN_HTTP", "127.0.0.1:9600"), "HTTP address of a server of it (or CAIRN_HTTP)")
+	addHTTP(c)
 	group(c)
 	c.AddCommand(clusterStatus(), clusterMembers(), clusterAdd(), clusterRole("promote", "participant", "Let observers vote, all at once"),
 		clusterRole("demote", "observer", "Let voters observe instead"), clusterRemove(), clusterTransfer(), clusterRecover())
@@ -69,11 +69,11 @@ func clusterCall(c *cobra.Command, method, path string, body []byte, into any) e
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode == http.StatusOK && into != nil {
-		return json.Unmarshal(b, into)
-	}
 	if resp.StatusCode == http.StatusOK {
-		return nil
+		if into == nil {
+			return nil
+		}
+		return json.Unmarshal(b, into)
 	}
 	var failed struct {
 		Error string `json:"error"`
@@ -84,14 +84,21 @@ func clusterCall(c *cobra.Command, method, path string, body []byte, into any) e
 	return errors.New(failed.Error)
 }
 
+// clusterRun makes the body of a command that begins with what the ensemble is.
+func clusterRun(f func(c *cobra.Command, got ensemble.Cluster, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		got, err := clusterGet(c)
+		if err != nil {
+			return err
+		}
+		return f(c, got, args)
+	}
+}
+
 func clusterStatus() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Say whether the ensemble works, and which of its servers do; exit code 1 when it does not", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			got, err := clusterGet(c)
-			if err != nil {
-				return err
-			}
+		RunE: clusterRun(func(c *cobra.Command, got ensemble.Cluster, _ []string) error {
 			out := newPrinter(c)
 			if out.json {
 				return out.object(got)
@@ -115,18 +122,14 @@ func clusterStatus() *cobra.Command {
 				return errors.New(got.Trouble)
 			}
 			return nil
-		},
+		}),
 	}
 }
 
 func clusterMembers() *cobra.Command {
 	return &cobra.Command{
 		Use: "members", Short: "List the servers", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			got, err := clusterGet(c)
-			if err != nil {
-				return err
-			}
+		RunE: clusterRun(func(c *cobra.Command, got ensemble.Cluster, _ []string) error {
 			out := newPrinter(c)
 			if out.json {
 				for _, m := range got.Members {
@@ -137,7 +140,7 @@ func clusterMembers() *cobra.Command {
 				return nil
 			}
 			return printMembers(out, got)
-		},
+		}),
 	}
 }
 
@@ -170,11 +173,7 @@ func clusterAdd() *cobra.Command {
 func clusterRole(name, role, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: name + " SERVER…", Short: short, Args: cobra.MinimumNArgs(1), Example: "  cairn cluster " + name + " 4 5",
-		RunE: func(c *cobra.Command, args []string) error {
-			got, err := clusterGet(c)
-			if err != nil {
-				return err
-			}
+		RunE: clusterRun(func(c *cobra.Command, got ensemble.Cluster, args []string) error {
 			var lines []string
 			for _, arg := range args {
 				line, err := got.Line(arg, role)
@@ -184,25 +183,21 @@ func clusterRole(name, role, short string) *cobra.Command {
 				lines = append(lines, line)
 			}
 			return clusterPost(c, "/reconfig", node.Reconfig{Joining: strings.Join(lines, ","), Version: got.Version})
-		},
+		}),
 	}
 }
 
 func clusterRemove() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove SERVER…", Short: "Remove servers; stop them afterwards", Args: cobra.MinimumNArgs(1), Example: "  cairn cluster remove 4",
-		RunE: func(c *cobra.Command, args []string) error {
-			got, err := clusterGet(c)
-			if err != nil {
-				return err
-			}
+		RunE: clusterRun(func(c *cobra.Command, got ensemble.Cluster, args []string) error {
 			for _, arg := range args {
 				if _, err := got.Line(arg, ""); err != nil {
 					return err
 				}
 			}
 			return clusterPost(c, "/reconfig", node.Reconfig{Leaving: strings.Join(args, ","), Version: got.Version})
-		},
+		}),
 	}
 }
 

@@ -22,6 +22,11 @@ func addBootstrap(c *cobra.Command) {
 	c.PersistentFlags().String("bootstrap", envOr("CAIRN_BOOTSTRAP", "127.0.0.1:9092"), "Kafka address host:port, several with commas (or CAIRN_BOOTSTRAP)")
 }
 
+// addHTTP gives a command, and those below it, the flag that names a box's console.
+func addHTTP(c *cobra.Command) *string {
+	return c.PersistentFlags().String("http", envOr("CAIRN_HTTP", "127.0.0.1:9600"), "address host:port of a box's HTTP door (or CAIRN_HTTP)")
+}
+
 func envOr(name, value string) string {
 	if v := os.Getenv(name); v != "" {
 		return v

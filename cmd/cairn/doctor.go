@@ -19,7 +19,7 @@ import (
 func doctorCommand() *cobra.Command {
 	c := &cobra.Command{Use: "doctor", Short: "Look at a running box and say what is wrong and what to know", Args: cobra.NoArgs}
 	addBootstrap(c)
-	address := c.Flags().String("http", envOr("CAIRN_HTTP", "127.0.0.1:9600"), "HTTP address of the box")
+	address := addHTTP(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		d := &diagnosis{out: newPrinter(c)}
 		d.box(c.Context(), *address)

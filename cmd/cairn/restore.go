@@ -34,7 +34,7 @@ func restoreCommand() *cobra.Command {
 		Example: "  cairn restore /backup/tree.cairn\n  cairn restore --data /var/lib/cairn /backup/tree.cairn\n" +
 			"  cairn restore --from-zookeeper /var/lib/zookeeper --data /var/lib/cairn",
 	}
-	addHTTP(c)
+	addCarryFlags(c)
 	data := c.Flags().String("data", "", "data directory of a box that does not run")
 	from := c.Flags().String("from-zookeeper", "", "dataDir of a ZooKeeper that does not run")
 	logs := c.Flags().String("zookeeper-logs", "", "its dataLogDir, if it has one")

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
+	"path"
 	"time"
 
 	"cairn/engine/console"
@@ -41,16 +41,7 @@ func fromHere(f func(*http.Request) error) http.Handler {
 		case r.Method != http.MethodPost || r.Header.Get("Origin") != "" || r.Header.Get("Content-Type") != "application/json":
 			http.Error(w, "POST application/json is expected", http.StatusMethodNotAllowed)
 		default:
-			w.Header().Set("Content-Type", "application/json")
-			body := struct {
-				OK    bool   `json:"ok"`
-				Error string `json:"error,omitempty"`
-			}{OK: true}
-			if err := f(r); err != nil {
-				body.OK, body.Error = false, err.Error()
-				w.WriteHeader(http.StatusConflict)
-			}
-			_ = json.NewEncoder(w).Encode(body) // the client has gone if it fails
+			answerStatus(w, f(r), http.StatusConflict)
 		}
 	})
 }
@@ -85,10 +76,8 @@ type Reconfig struct {
 
 func (n *Node) serveReconfig(r *http.Request) error {
 	q := Reconfig{Version: -1}
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&q); err != nil {
-		return fmt.Errorf("read the request: %w", err)
+	if err := decodeBody(r, &q); err != nil {
+		return err
 	}
 	done := make(chan error, 1)
 	request := jute.ReconfigRequest{Joining: q.Joining, Leaving: q.Leaving, CurConfigID: q.Version}
@@ -122,14 +111,22 @@ func (n *Node) serveTransfer(r *http.Request) error {
 	var q struct {
 		Server uint64 `json:"server"`
 	}
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&q); err != nil {
-		return fmt.Errorf("read the request: %w", err)
+	if err := decodeBody(r, &q); err != nil {
+		return err
 	}
 	done := make(chan error, 1)
 	n.ensemble.Transfer(q.Server, func(err error) { done <- err })
 	return await(done)
+}
+
+// decodeBody reads a request's JSON; a field that is not known is an error.
+func decodeBody(r *http.Request, into any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("read the request: %w", err)
+	}
+	return nil
 }
 
 func await(done <-chan error) error {
@@ -145,7 +142,7 @@ func await(done <-chan error) error {
 func Recover(cfg Config, deps Deps) (ensemble.Recovery, error) {
 	n := &Node{cfg: cfg, deps: deps, readySoon: make(chan struct{})}
 	out, err := func() (out ensemble.Recovery, err error) {
-		if _, err := deps.FS.Stat(strings.TrimSuffix(cfg.Data, "/") + "/" + boxFile); err != nil {
+		if _, err := deps.FS.Stat(path.Join(cfg.Data, boxFile)); err != nil {
 			return out, fmt.Errorf("%s is not a box's data directory: %w", cfg.Data, err)
 		}
 		if err := n.openData(); err != nil {

@@ -58,7 +58,10 @@ func (n *Node) serveReady(w http.ResponseWriter, _ *http.Request) {
 
 var errStarting = fmt.Errorf("the box is starting")
 
-func answer(w http.ResponseWriter, err error) {
+func answer(w http.ResponseWriter, err error) { answerStatus(w, err, http.StatusServiceUnavailable) }
+
+// answerStatus says that all is well, or what is not, with a status of its own.
+func answerStatus(w http.ResponseWriter, err error, failed int) {
 	w.Header().Set("Content-Type", "application/json")
 	body := struct {
 		OK    bool   `json:"ok"`
@@ -66,7 +69,7 @@ func answer(w http.ResponseWriter, err error) {
 	}{OK: err == nil}
 	if err != nil {
 		body.Error = err.Error()
-		w.WriteHeader(http.StatusServiceUnavailable)
+		w.WriteHeader(failed)
 	}
 	_ = json.NewEncoder(w).Encode(body) // the client has gone if it fails
 }
