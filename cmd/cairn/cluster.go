@@ -99,23 +99,7 @@ func clusterStatus() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Say whether the ensemble works, and which of its servers do; exit code 1 when it does not", Args: cobra.NoArgs,
 		RunE: clusterRun(func(c *cobra.Command, got ensemble.Cluster, _ []string) error {
-			out := newPrinter(c)
-			if out.json {
-				return out.object(got)
-			}
-			voters, alive := 0, 0
-			for _, m := range got.Members {
-				if m.State == "leader" || m.State == "follower" {
-					voters++
-					if m.Alive {
-						alive++
-					}
-				}
-			}
-			if got.Leader != 0 {
-				out.line(fmt.Sprintf("server %d leads; %d of %d voters are alive; zxid 0x%x, term %d, rules %d", got.Leader, alive, voters, got.Zxid, got.Term, got.Rules))
-			}
-			if err := printMembers(out, got); err != nil {
+			if err := printCluster(newPrinter(c), got); err != nil {
 				return err
 			}
 			if got.Trouble != "" {
@@ -124,6 +108,25 @@ func clusterStatus() *cobra.Command {
 			return nil
 		}),
 	}
+}
+
+func printCluster(out printer, got ensemble.Cluster) error {
+	if out.json {
+		return out.object(got)
+	}
+	voters, alive := 0, 0
+	for _, m := range got.Members {
+		if m.State == "leader" || m.State == "follower" {
+			voters++
+			if m.Alive {
+				alive++
+			}
+		}
+	}
+	if got.Leader != 0 {
+		out.line(fmt.Sprintf("server %d leads; %d of %d voters are alive; zxid 0x%x, term %d, rules %d", got.Leader, alive, voters, got.Zxid, got.Term, got.Rules))
+	}
+	return printMembers(out, got)
 }
 
 func clusterMembers() *cobra.Command {
