@@ -120,7 +120,7 @@ func backup(c *cobra.Command, format string, name func(zxid int64) string) error
 		return fmt.Errorf("backup: %w", err)
 	}
 	size := int64(0)
-	err = carry.WriteFile(vfs.OS(), whole, func(w io.Writer) (err error) {
+	err = vfs.ReplaceFile(vfs.OS(), whole, func(w io.Writer) (err error) {
 		size, err = io.Copy(w, answer.Body)
 		return err
 	})

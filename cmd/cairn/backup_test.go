@@ -79,7 +79,7 @@ func TestBackupAndRestore(t *testing.T) {
 		}
 	}
 	beyond := filepath.Join(dir, "beyond")
-	if err := carry.WriteFile(vfs.OS(), beyond, func(w io.Writer) error { return carry.Write(w, large) }); err != nil {
+	if err := vfs.ReplaceFile(vfs.OS(), beyond, func(w io.Writer) error { return carry.Write(w, large) }); err != nil {
 		t.Fatal(err)
 	}
 	if r := cairn("", "restore", "--data", data, "--memory", "64MiB", beyond); r.code != exitFailed || !strings.Contains(r.errs, "trees of up to 16 MiB: give more with --memory") {

@@ -79,13 +79,10 @@ func newMember(cfg Config, deps Deps) (member, error) {
 
 func (m *member) write(cfg Config, deps Deps) error {
 	b, err := json.Marshal(m)
-	if err == nil {
-		err = vfs.WriteFile(deps.FS, path.Join(cfg.Dir, memberFile), b)
-	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", memberFile, err)
 	}
-	return nil
+	return vfs.WriteFile(deps.FS, path.Join(cfg.Dir, memberFile), b)
 }
 
 // asideDir holds the last log that was set aside, for people to look at.

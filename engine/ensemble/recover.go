@@ -135,11 +135,7 @@ func goOnFrom(log *raftlog.Log, tree *znode.Tree, meta raftlog.SnapshotMeta) err
 		return err
 	}
 	defer cut.Close()
-	next := func(dst []byte) ([]byte, bool, error) {
-		dst, more := cut.Next(dst, snapshotChunkBytes)
-		return dst, more, nil
-	}
-	if err := copyCut(file, snapshotChunkBytes, next); err != nil {
+	if err := cut.CopyTo(file, snapshotChunkBytes); err != nil {
 		return err
 	}
 	if _, err := file.Commit(); err != nil {

@@ -81,30 +81,22 @@ func (e *Ensemble) writeSnapshot(log *raftlog.Log, w *writtenSnapshot) error {
 // writeCut writes a cut of the tree in chunks of about that many bytes, each under a short hold of the read lock. It runs
 // off the loop.
 func (e *Ensemble) writeCut(to io.Writer, tree *znode.Tree, cut *znode.Cut, chunkBytes int) error {
-	return copyCut(to, chunkBytes, func(dst []byte) ([]byte, bool, error) {
-		if e.ended.Load() || e.failure.Load() != nil {
-			return nil, false, ErrClosed
-		}
-		if e.wantsTree.Load() {
-			return nil, false, errDiffers
-		}
-		e.mu.RLock()
-		defer e.mu.RUnlock()
-		if e.tree != tree {
-			return nil, false, errReplaced
-		}
-		dst, more := cut.Next(dst, chunkBytes)
-		return dst, more, nil
-	})
-}
-
-// copyCut writes a cut in chunks of about that many bytes, which next appends to what it is given, until there are no more.
-func copyCut(to io.Writer, chunkBytes int, next func(dst []byte) (out []byte, more bool, err error)) error {
 	buffer := make([]byte, 0, chunkBytes+64<<10)
 	for more := true; more; {
-		var err error
-		if buffer, more, err = next(buffer[:0]); err != nil {
-			return err
+		if e.ended.Load() || e.failure.Load() != nil {
+			return ErrClosed
+		}
+		if e.wantsTree.Load() {
+			return errDiffers
+		}
+		e.mu.RLock()
+		replaced := e.tree != tree
+		if !replaced {
+			buffer, more = cut.Next(buffer[:0], chunkBytes)
+		}
+		e.mu.RUnlock()
+		if replaced {
+			return errReplaced
 		}
 		if _, err := to.Write(buffer); err != nil {
 			return err

@@ -83,10 +83,7 @@ func makeIdentity(fs vfs.FS, dir string, box int32) (identity, error) {
 	id := identity{format: formatVersion, box: box, cluster: newClusterID()}
 	text := fmt.Sprintf("# Who this box is. Written once by cairn; do not copy it to another box.\nformat = %d\nid = %d\ncluster = %q\n", id.format, id.box, id.cluster)
 	name := path.Join(dir, boxFile)
-	if err := vfs.WriteFile(fs, name, []byte(text)); err != nil {
-		return identity{}, fmt.Errorf("write %s: %w", name, err)
-	}
-	return id, nil
+	return id, vfs.WriteFile(fs, name, []byte(text))
 }
 
 // makeDirectory makes a directory and what is missing above it, durably: what is written below it is worth no more than

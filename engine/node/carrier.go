@@ -132,7 +132,7 @@ func (c *carrier) backup(ctx context.Context, file *spooled) (ensemble.BackupInf
 		err  error
 	}
 	done := make(chan answer, 1)
-	c.n.ensemble.Backup(&cancelled{ctx, carry.Appender(file.f)}, func(info ensemble.BackupInfo, err error) { done <- answer{info, err} })
+	c.n.ensemble.Backup(&cancelled{ctx, vfs.Appender(file.f)}, func(info ensemble.BackupInfo, err error) { done <- answer{info, err} })
 	a := <-done
 	return a.info, a.err
 }
@@ -164,7 +164,7 @@ func (c *carrier) convert(from *spooled, name string, write func(io.Writer, *zno
 	if err != nil {
 		return from, err
 	}
-	return to, errors.Join(write(carry.Appender(to.f), b), from.drop())
+	return to, errors.Join(write(vfs.Appender(to.f), b), from.drop())
 }
 
 // Restore implements zkadmin.Carrier.
@@ -186,7 +186,7 @@ func (c *carrier) Restore(body io.Reader) (zkadmin.Restored, error) {
 }
 
 func (c *carrier) restore(body io.Reader, file **spooled) (zkadmin.Restored, error) {
-	if _, err := io.CopyBuffer(carry.Appender((*file).f), body, make([]byte, 256<<10)); err != nil {
+	if _, err := io.CopyBuffer(vfs.Appender((*file).f), body, make([]byte, 256<<10)); err != nil {
 		return zkadmin.Restored{}, fmt.Errorf("receive what is to be restored: %w", err)
 	}
 	report, err := c.check(file)
@@ -221,7 +221,7 @@ func (c *carrier) check(file **spooled) (carry.Report, error) {
 	}
 	from := *file
 	*file = to
-	return report, errors.Join(carry.Write(carry.Appender(to.f), b), from.drop())
+	return report, errors.Join(carry.Write(vfs.Appender(to.f), b), from.drop())
 }
 
 func awaitRestore(e *ensemble.Ensemble, frames func() ([]byte, error)) (zxid int64, err error) {

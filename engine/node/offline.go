@@ -10,6 +10,7 @@ import (
 	"cairn/engine/ensemble/carry"
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/znode"
+	"cairn/platform/vfs"
 )
 
 // ErrNotEmpty: the directory holds a tree already.
@@ -40,7 +41,7 @@ func RestoreOffline(cfg Config, deps Deps, b *znode.Backup) (zxid int64, err err
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, file.drop()) }()
-	if err := carry.Write(carry.Appender(file.f), b); err != nil {
+	if err := carry.Write(vfs.Appender(file.f), b); err != nil {
 		return 0, err
 	}
 	r, err := file.reader()

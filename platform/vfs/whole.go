@@ -1,33 +1,66 @@
 package vfs
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"path"
 )
 
-// WriteFile makes a small file appear whole and durable under its name, or leaves what was there: written beside, flushed
-// and renamed.
+// WriteFile makes a file of these bytes appear whole, as ReplaceFile does.
 func WriteFile(fs FS, name string, b []byte) error {
-	f, err := fs.Open(name+".tmp", Create)
+	return ReplaceFile(fs, name, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+}
+
+// ReplaceFile makes a file appear under its name whole and durable, or not at all: it is written beside, flushed, renamed, and
+// the directory flushed. A file of that name is replaced.
+func ReplaceFile(fs FS, name string, write func(w io.Writer) error) error {
+	temp := name + ".tmp"
+	f, err := fs.Open(temp, Create)
 	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	err = fill(f, write)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = fs.Rename(temp, name)
+	}
+	if err != nil {
+		_ = fs.Remove(temp) // what is left of it is not the file
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := fs.SyncDir(path.Dir(name)); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+func fill(f File, write func(w io.Writer) error) error {
+	if err := f.Truncate(0); err != nil {
 		return err
 	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt(b, 0)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	w := bufio.NewWriterSize(Appender(f), 256<<10)
+	if err := write(w); err != nil {
 		return err
 	}
-	if err := fs.Rename(name+".tmp", name); err != nil {
-		return err
-	}
-	return fs.SyncDir(path.Dir(name))
+	return errors.Join(w.Flush(), f.Sync())
+}
+
+// Appender is a writer at the end of a file that is empty.
+func Appender(f File) io.Writer { return &appender{f: f} }
+
+type appender struct {
+	f  File
+	at int64
+}
+
+func (a *appender) Write(p []byte) (int, error) {
+	n, err := a.f.WriteAt(p, a.at)
+	a.at += int64(n)
+	return n, err
 }
 
 // ReadFile reads a small file of at most bytesMax bytes.

@@ -429,36 +429,6 @@ func TestReadRefusals(t *testing.T) {
 	}
 }
 
-// A file appears whole or not at all, whatever is there, and durable.
-func TestWriteFile(t *testing.T) {
-	mem := vfs.NewMem()
-	if err := mem.MkdirAll("/d"); err != nil {
-		t.Fatal(err)
-	}
-	put(t, mem, "/d/f", []byte("old"))
-	broken := errors.New("the source is gone")
-	if err := WriteFile(mem, "/d/f", func(w io.Writer) error {
-		if _, err := w.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil {
-			return err
-		}
-		return broken
-	}); !errors.Is(err, broken) {
-		t.Error(err)
-	}
-	if b := get(t, mem, "/d/f"); string(b) != "old" {
-		t.Errorf("%.20q", b)
-	}
-	if infos, err := mem.List("/d"); err != nil || len(infos) != 1 {
-		t.Errorf("%v, %v", infos, err)
-	}
-	if err := WriteFile(mem, "/d/f", func(w io.Writer) error { _, err := w.Write([]byte("new")); return err }); err != nil {
-		t.Fatal(err)
-	}
-	if b := get(t, mem, "/d/f"); string(b) != "new" {
-		t.Errorf("%q", b)
-	}
-}
-
 // FuzzZooKeeper: a snapshot with a true seal and transactions with true checksums, whatever they say, are refused or become a
 // backup, whose paths are those of one tree.
 func FuzzZooKeeper(f *testing.F) {

@@ -8,60 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 
 	"cairn/engine/ensemble/zkdata"
 	"cairn/engine/ensemble/znode"
 	"cairn/platform/vfs"
 )
-
-// WriteFile makes a file appear under its name whole and durable, or not at all: it is written beside, flushed, renamed, and
-// the directory flushed. A file of that name is replaced.
-func WriteFile(fs vfs.FS, name string, write func(w io.Writer) error) error {
-	temp := name + ".tmp"
-	f, err := fs.Open(temp, vfs.Create)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	err = fill(f, write)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = fs.Rename(temp, name)
-	}
-	if err != nil {
-		_ = fs.Remove(temp) // what is left of it is not the file
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := fs.SyncDir(path.Dir(name)); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return nil
-}
-
-func fill(f vfs.File, write func(w io.Writer) error) error {
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(&appender{f: f}, 256<<10)
-	if err := write(w); err != nil {
-		return err
-	}
-	return errors.Join(w.Flush(), f.Sync())
-}
-
-// appender writes at the end of a file.
-type appender struct {
-	f  vfs.File
-	at int64
-}
-
-func (a *appender) Write(p []byte) (int, error) {
-	n, err := a.f.WriteAt(p, a.at)
-	a.at += int64(n)
-	return n, err
-}
-
-// Appender is a writer at the end of a file that is empty.
-func Appender(f vfs.File) io.Writer { return &appender{f: f} }
 
 // Reader reads a file from its begin.
 func Reader(f vfs.File) (io.Reader, error) {
@@ -79,15 +30,7 @@ func Write(w io.Writer, b *znode.Backup) error {
 		return err
 	}
 	defer cut.Close()
-	const frameBytes = 64 << 10
-	buffer := make([]byte, 0, frameBytes+8<<10)
-	for more := true; more; {
-		buffer, more = cut.Next(buffer[:0], frameBytes)
-		if _, err := w.Write(buffer); err != nil {
-			return err
-		}
-	}
-	return nil
+	return cut.CopyTo(w, 64<<10)
 }
 
 // ErrUnknown is wrapped by Read's error for a stream that is neither a backup nor a snapshot of ZooKeeper.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io"
 
 	"cairn/engine/ensemble/jute"
 )
@@ -122,6 +123,18 @@ func (c *Cut) save(t *Tree, id nodeID) {
 	if _, saved := c.saved[id]; !saved {
 		c.saved[id] = c.image(t, id)
 	}
+}
+
+// CopyTo writes what is left of the cut in chunks of about that many bytes. Nothing may change the tree meanwhile.
+func (c *Cut) CopyTo(w io.Writer, chunkBytes int) error {
+	buffer := make([]byte, 0, chunkBytes+64<<10)
+	for more := true; more; {
+		buffer, more = c.Next(buffer[:0], chunkBytes)
+		if _, err := w.Write(buffer); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // image is what the cut holds of a node that has not changed since: for a backup, nothing of a node that it leaves out.
