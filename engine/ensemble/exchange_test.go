@@ -177,23 +177,30 @@ func TestABoxThatDiffersRejoins(t *testing.T) {
 	}
 }
 
+// foundOut is a network one of whose followers has a wrong tree, which was found out; no snapshot is brought to it yet.
+func foundOut(t *testing.T, seed uint64, l limits.ZooKeeper) (net *network, id uint64) {
+	t.Helper()
+	net, r := rotten(t, seed, 3, l)
+	net.createOn(t, 1, "/load", "")
+	leader, wrong, _ := net.followers(t)
+	id = wrong.cfg.Box
+	r.boxes[id] = "rotten"
+	net.createOn(t, leader.cfg.Box, "/victim", "sound")
+	net.hold = true
+	net.writes(t, keeper.DigestEvery+100)
+	net.s.RunFor(time.Second)
+	if !wrong.Status().Differs {
+		t.Fatal("nobody finds out")
+	}
+	return net, id
+}
+
 // A box that goes down before it was brought the right tree knows when it comes back that its own is wrong.
 func TestABoxThatDiffersIsRestartedInTheMiddle(t *testing.T) {
 	l := smallLimits()
 	l.SnapshotEntries = 300
 	for seed := uint64(1); seed <= 3; seed++ {
-		net, r := rotten(t, seed, 3, l)
-		net.createOn(t, 1, "/load", "")
-		leader, wrong, _ := net.followers(t)
-		id := wrong.cfg.Box
-		r.boxes[id] = "rotten"
-		net.createOn(t, leader.cfg.Box, "/victim", "sound")
-		net.hold = true
-		net.writes(t, keeper.DigestEvery+100)
-		net.s.RunFor(time.Second)
-		if !wrong.Status().Differs {
-			t.Fatal("nobody finds out")
-		}
+		net, id := foundOut(t, seed, l)
 		for range 2 {
 			net.replace(t, id)
 			net.s.RunFor(10 * time.Second)
@@ -254,18 +261,8 @@ func TestTheLeadersTreeCountsAmongTwo(t *testing.T) {
 func TestABoxThatDiffersIsBroughtRaftsSnapshot(t *testing.T) {
 	l := smallLimits()
 	l.CatchUpEntries, l.SnapshotEntries, l.SnapshotLogBytes = 20, 200, 16<<10
-	net, r := rotten(t, 3, 3, l)
-	net.createOn(t, 1, "/load", "")
-	leader, wrong, _ := net.followers(t)
-	id := wrong.cfg.Box
-	r.boxes[id] = "rotten"
-	net.createOn(t, leader.cfg.Box, "/victim", "sound")
-	net.hold = true
-	net.writes(t, keeper.DigestEvery+100)
-	net.s.RunFor(time.Second)
-	if !wrong.Status().Differs {
-		t.Fatal("nobody finds out")
-	}
+	net, id := foundOut(t, 3, l)
+	leader := net.leader(t)
 	net.cut[id] = true
 	big := strings.Repeat("x", 8000)
 	for n := range 300 {

@@ -86,6 +86,13 @@ func (a *asking) start(ids ...uint64) {
 	}
 }
 
+// begin starts boxes and waits until they serve.
+func (a *asking) begin(ids ...uint64) {
+	a.t.Helper()
+	a.start(ids...)
+	a.serving(ids...)
+}
+
 func (a *asking) stop(ids ...uint64) {
 	for _, id := range ids {
 		a.boxes[id].close()
@@ -212,8 +219,7 @@ func TestAFounderThatStopsBeforeItBegins(t *testing.T) {
 // empty disks could begin anew, one server with data is enough to keep them from it.
 func TestEmptyDisksDoNotBeginBesideAnEnsemble(t *testing.T) {
 	a := newAsking(t, 5, 1, 2, 3)
-	a.start(1, 2, 3)
-	a.serving(1, 2, 3)
+	a.begin(1, 2, 3)
 	a.put("/a")
 	a.has(1, "/a")
 	a.s.RunFor(3 * time.Second) // the disks are known
@@ -238,8 +244,7 @@ func TestEmptyDisksDoNotBeginBesideAnEnsemble(t *testing.T) {
 // A wiped voter does not help to elect a leader that lacks what it had acknowledged.
 func TestAWipedVoterDoesNotVote(t *testing.T) {
 	a := newAsking(t, 6, 1, 2, 3)
-	a.start(1, 2, 3)
-	a.serving(1, 2, 3)
+	a.begin(1, 2, 3)
 	a.s.RunFor(3 * time.Second)
 	leader := a.leader(t).cfg.Box
 	behind := leader%3 + 1
@@ -263,8 +268,7 @@ func TestAWipedVoterDoesNotVote(t *testing.T) {
 // A number that another box has, which is alive, is not given to a second one.
 func TestTwoBoxesWithOneNumber(t *testing.T) {
 	a := newAsking(t, 7, 1, 2, 3)
-	a.start(1, 2, 3)
-	a.serving(1, 2, 3)
+	a.begin(1, 2, 3)
 	a.s.RunFor(3 * time.Second)
 	id := a.leader(t).cfg.Box%3 + 1
 	before := a.boxes[id].RaftID()
@@ -281,8 +285,7 @@ func TestTwoBoxesWithOneNumber(t *testing.T) {
 // An observer that does not hear the leader any more sends its clients away, though it never votes.
 func TestAnObserverThatIsCutOff(t *testing.T) {
 	a := newAsking(t, 11, 1, 2, 3)
-	a.start(1, 2, 3)
-	a.serving(1, 2, 3)
+	a.begin(1, 2, 3)
 	a.voters = []uint64{1, 2, 3, 4}
 	a.start(4)
 	a.s.RunFor(2 * time.Second)
@@ -302,8 +305,7 @@ func TestAnObserverThatIsCutOff(t *testing.T) {
 // A directory that was copied back from an older state is noticed when the leader speaks, and its box joins anew.
 func TestADirectoryThatWasSetBack(t *testing.T) {
 	a := newAsking(t, 8, 1, 2, 3)
-	a.start(1, 2, 3)
-	a.serving(1, 2, 3)
+	a.begin(1, 2, 3)
 	a.put("/a")
 	a.s.RunFor(3 * time.Second)
 	id := a.leader(t).cfg.Box%3 + 1
@@ -402,8 +404,7 @@ func TestAVoterThatWasSetBackDoesNotVote(t *testing.T) {
 // An answer may come late and tell of what the box has acknowledged since it asked: that is no more than it has.
 func TestAnAnswerThatComesLate(t *testing.T) {
 	a := newAsking(t, 12, 1, 2, 3)
-	a.start(1, 2, 3)
-	a.serving(1, 2, 3)
+	a.begin(1, 2, 3)
 	a.put("/a")
 	a.s.RunFor(3 * time.Second)
 	id := a.leader(t).cfg.Box%3 + 1
@@ -448,8 +449,7 @@ func (a *asking) late(id uint64) {
 // A box that restarts with that has forgotten nothing.
 func TestALogThatWasOverwrittenIsNotForgotten(t *testing.T) {
 	a := newAsking(t, 9, 1, 2, 3)
-	a.start(1, 2, 3)
-	a.serving(1, 2, 3)
+	a.begin(1, 2, 3)
 	leader := a.leader(t).cfg.Box
 	a.talks = leader
 	for n := range 20 {

@@ -93,7 +93,12 @@ func pair(t *testing.T) (a, b *Link, roomA, roomB *room) {
 
 func begin(t *testing.T, cfg Config, r *room) *Link {
 	t.Helper()
-	l, err := New(cfg, testDeps())
+	return beginOn(t, cfg, testDeps(), r)
+}
+
+func beginOn(t *testing.T, cfg Config, deps Deps, r *room) *Link {
+	t.Helper()
+	l, err := New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,32 +272,33 @@ func TestALengthThatLies(t *testing.T) {
 	}
 }
 
-// A connection that was cut silently is found by its probes, and not when TCP gives up.
-func TestASilentPeerIsFound(t *testing.T) {
-	gate := &gate{}
-	deps := testDeps()
-	deps.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := net.Dial(network, address)
-		return &gated{c, gate}, err
-	}
-	far := &room{}
+// through opens two boxes; what the first dials goes through wrap.
+func through(t *testing.T, wrap func(net.Conn) net.Conn) (a *Link, near, far *room) {
+	t.Helper()
+	near, far = &room{}, &room{}
 	b := begin(t, testConfig(2), far)
 	cfg := testConfig(1)
 	cfg.Peers = map[uint64]string{2: b.Address().String()}
-	near := &room{}
-	a, err := New(cfg, deps)
-	if err != nil {
-		t.Fatal(err)
+	deps := testDeps()
+	deps.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := net.Dial(network, address)
+		if err != nil {
+			return nil, err
+		}
+		return wrap(c), nil
 	}
-	a.Handle(Raft, near)
-	if err := a.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
+	a = beginOn(t, cfg, deps, near)
 	b.peers = map[uint64]string{1: a.Address().String()}
 	a.Start()
 	b.Start()
 	up(t, a, 2)
+	return a, near, far
+}
+
+// A connection that was cut silently is found by its probes, and not when TCP gives up.
+func TestASilentPeerIsFound(t *testing.T) {
+	gate := &gate{}
+	a, near, _ := through(t, func(c net.Conn) net.Conn { return &gated{c, gate} })
 	gate.shut()
 	eventually(t, "the silence is found", func() bool {
 		a.Send(Raft, 2, []byte("?"), false)
@@ -304,29 +310,7 @@ func TestASilentPeerIsFound(t *testing.T) {
 // of an election.
 func TestABoxThatHearsNothingSaysSo(t *testing.T) {
 	gate := &gate{}
-	deps := testDeps()
-	deps.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := net.Dial(network, address)
-		return &deafened{c, gate}, err
-	}
-	far := &room{}
-	b := begin(t, testConfig(2), far)
-	cfg := testConfig(1)
-	cfg.Peers = map[uint64]string{2: b.Address().String()}
-	a, err := New(cfg, deps)
-	if err != nil {
-		t.Fatal(err)
-	}
-	near := &room{}
-	a.Handle(Raft, near)
-	if err := a.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	b.peers = map[uint64]string{1: a.Address().String()}
-	a.Start()
-	b.Start()
-	up(t, a, 2)
+	a, near, far := through(t, func(c net.Conn) net.Conn { return &deafened{c, gate} })
 	gate.shut()
 	began := time.Now()
 	eventually(t, "the other box is told", func() bool { return far.see(func(r *room) bool { return r.gone > 0 }) })

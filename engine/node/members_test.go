@@ -160,13 +160,7 @@ func TestReconfigAddsAndRemoves(t *testing.T) {
 
 // A server whose disk was lost comes back under a new raft id, with all of the tree, and votes.
 func TestAServerWhoseDiskWasLost(t *testing.T) {
-	s := newServers(t, 3)
-	for id := uint64(1); id <= 3; id++ {
-		s.open(id)
-	}
-	for id := uint64(1); id <= 3; id++ {
-		s.ready(id)
-	}
+	s := threeServers(t)
 	c := s.client()
 	s.write(c, "/a")
 	lost := s.leader()
@@ -193,13 +187,7 @@ func TestAServerWhoseDiskWasLost(t *testing.T) {
 // When the majority is lost for good, one box goes on from its own disk, and the others join it anew, whatever their
 // directories hold.
 func TestRecoverFromOneBox(t *testing.T) {
-	s := newServers(t, 3)
-	for id := uint64(1); id <= 3; id++ {
-		s.open(id)
-	}
-	for id := uint64(1); id <= 3; id++ {
-		s.ready(id)
-	}
+	s := threeServers(t)
 	c := s.client()
 	s.write(c, "/a")
 	s.shows(2, "/a")

@@ -59,6 +59,19 @@ func newServers(t *testing.T, n uint64) *servers {
 	return s
 }
 
+// threeServers are voters 1 to 3, and serve.
+func threeServers(t *testing.T) *servers {
+	t.Helper()
+	s := newServers(t, 3)
+	for id := uint64(1); id <= 3; id++ {
+		s.open(id)
+	}
+	for id := uint64(1); id <= 3; id++ {
+		s.ready(id)
+	}
+	return s
+}
+
 // serverLine is a server's line. Nobody listens on the election port.
 func serverLine(t *testing.T, id uint64, address string) quorum.Server {
 	host, port, err := net.SplitHostPort(address)
@@ -147,13 +160,7 @@ func (s *servers) client() *zk.Conn {
 // Three servers serve as one: what one was told, all show; the end of the leader is survived, with the session and its
 // ephemeral, and a server that comes back catches up.
 func TestThreeServersServeAsOne(t *testing.T) {
-	s := newServers(t, 3)
-	for id := uint64(1); id <= 3; id++ {
-		s.open(id)
-	}
-	for id := uint64(1); id <= 3; id++ {
-		s.ready(id)
-	}
+	s := threeServers(t)
 	c := s.client()
 	if _, err := c.Create("/e", nil, zk.FlagEphemeral, zk.WorldACL(zk.PermAll)); err != nil {
 		t.Fatal(err)
