@@ -11,7 +11,7 @@
 //	invariant               what must be true
 //	sim                     N boxes, one seed, faults; sim/history: what clients saw, and its rules; tests only
 //	link                    bytes between boxes, one handler per protocol
-//	console                 HTTP: /metrics, /healthz, /readyz, /commands
+//	console                 HTTP: /metrics, /healthz, /readyz, /commands, /cluster
 //
 //	ensemble                owner of the raft loop: propose, apply, read index, sessions, watches, snapshots
 //	ensemble/jute           ZooKeeper's records on the wire
@@ -37,7 +37,7 @@
 //	broker/coordinator      owner of the groups, on __consumer_offsets
 //	broker/kafkaserver      sockets on :9092, one file per API
 //
-//	platform/vfs sockio clock mailbox syncer observe host service     leaves that know nothing of the engine
+//	platform/vfs sockio clock mailbox syncer observe heap host service     leaves that know nothing of the engine
 //
 // Arrows run down only: cmd → node → servers → owners → rules → durable → vocabulary → platform. architecture_test.go
 // asserts it, each ban with its reason. semantics_test.go lists the rules of ZooKeeper by number, and that tests name them.
@@ -79,6 +79,11 @@
 // none (node/carrier.go, ensemble/carry); (2) the ensemble proposes its frames one by one, each an entry that all boxes stage beside
 // their tree (znode/staging.go); (3) one entry swaps the staged nodes into the place of the users' and ends all sessions
 // of clients. A backup is cut like a snapshot, by the ensemble's owner (ensemble/backup.go, znode/backup.go).
+//
+// A server that joins. (1) Its directory is empty: it asks the others how it stands (ensemble/join.go, over link's questions),
+// and takes no part in raft; (2) a reconfig, or the leader itself for a lost disk, gives it a raft id in the roster
+// (ensemble/quorum, an entry like any other); (3) told so, it begins, and the leader makes it a learner, which gets the log or
+// a snapshot; (4) near the end of the log it votes, by a change of raft's membership (ensemble/members.go).
 //
 // A change of the broker's facts is a ZooKeeper write by the controller under /cairn/kafka; every box applies it,
 // catalog.Project makes the next Snapshot, and topics opens, leads or deletes what it says.
