@@ -66,7 +66,7 @@ func (o *owner) readMembers() error {
 // membersIn is what a tree says; known is false before the founding was written down.
 func membersIn(t *znode.Tree) (roster quorum.Roster, servers quorum.Config, known bool, err error) {
 	data, _, code := t.Get(quorum.PathRoster, znode.Box())
-	if code != jute.OK {
+	if code == jute.NoNode {
 		return roster, servers, false, nil
 	}
 	if roster, err = quorum.ParseRoster(data); err != nil {
