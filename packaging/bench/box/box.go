@@ -84,7 +84,7 @@ func (b *Box) Ready(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("the box is not ready: %w (see %s)", ctx.Err(), b.cfg.Log)
 		case <-b.process.Ended():
-			return fmt.Errorf("the box ended while starting: %v (see %s)", b.process.Exit(), b.cfg.Log)
+			return fmt.Errorf("the box ended while starting: %w", b.process.Exit())
 		case <-time.After(pollPause):
 		}
 	}

@@ -148,7 +148,7 @@ func (l *lag) bringBack(away uint64) (back time.Time, took time.Duration, err er
 	}
 	err = l.poll("the follower catches up", catchUpPatience, func() (bool, error) {
 		if !l.follower.Running() {
-			return false, fmt.Errorf("server %d ended: %v (see %s)", l.follower.ID, l.follower.Exit(), l.follower.Log())
+			return false, fmt.Errorf("server %d ended: %w", l.follower.ID, l.follower.Exit())
 		}
 		now, err := l.leader.Zxid()
 		if err != nil {

@@ -51,15 +51,18 @@ func (s *Server) Ready(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("server %d does not serve: %w (see %s)", s.ID, ctx.Err(), s.Log())
 		case <-s.Ended():
-			return fmt.Errorf("server %d ended while starting: %v (see %s)", s.ID, s.Exit(), s.Log())
+			return fmt.Errorf("server %d ended while starting: %w", s.ID, s.Exit())
 		case <-time.After(pollPause):
 		}
 	}
 }
 
 // Mode is leader, follower, observer or standalone, and empty while it does not serve.
-func (s *Server) Mode() string {
-	text, err := s.Word("srvr")
+func (s *Server) Mode() string { return Mode(s.Client, wordTime) }
+
+// Mode is what the server at a client address says that it is, as Server.Mode.
+func Mode(address string, wait time.Duration) string {
+	text, err := Word(address, "srvr", wait)
 	if err != nil {
 		return ""
 	}
@@ -86,13 +89,16 @@ func (s *Server) Zxid() (uint64, error) {
 }
 
 // Word is the answer to a four-letter word.
-func (s *Server) Word(word string) (string, error) {
-	c, err := net.DialTimeout("tcp", s.Client, wordTime)
+func (s *Server) Word(word string) (string, error) { return Word(s.Client, word, wordTime) }
+
+// Word asks the server at a client address a four-letter word, and waits that long for each step.
+func Word(address, word string, wait time.Duration) (string, error) {
+	c, err := net.DialTimeout("tcp", address, wait)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(wordTime))
+	_ = c.SetDeadline(time.Now().Add(wait))
 	if _, err := io.WriteString(c, word); err != nil {
 		return "", err
 	}

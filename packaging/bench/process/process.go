@@ -3,11 +3,15 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
 	"time"
 )
+
+// lastWords is how much of a failed program's output is shown, in bytes.
+const lastWords = 4 << 10
 
 // Process is one running program, or the place where it was. The zero value is ready for Start.
 type Process struct {
@@ -36,7 +40,7 @@ func (p *Process) Start(log string, env []string, args ...string) error {
 	ended := make(chan struct{})
 	p.cmd, p.ended = cmd, ended
 	go func() {
-		p.exit = cmd.Wait()
+		p.exit = withLastWords(cmd.Wait(), log)
 		close(ended)
 	}()
 	return nil
@@ -48,8 +52,29 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Ended is closed when the program has ended; Exit is then how.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// Exit is how the program ended; nil is with status 0.
+// Exit is how the program ended, with the end of its output; nil is with status 0.
 func (p *Process) Exit() error { return p.exit }
+
+// withLastWords adds the end of the file log to how a program failed: the file is often gone when somebody asks why.
+func withLastWords(failure error, log string) error {
+	if failure == nil {
+		return nil
+	}
+	f, err := os.Open(log)
+	if err != nil {
+		return failure
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return failure
+	}
+	words, err := io.ReadAll(io.NewSectionReader(f, max(info.Size()-lastWords, 0), lastWords))
+	if err != nil || len(words) == 0 {
+		return failure
+	}
+	return fmt.Errorf("%w; the end of its output:\n%s", failure, words)
+}
 
 // Running says whether the program is there.
 func (p *Process) Running() bool {

@@ -2,16 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
+
+	"cairn/packaging/bench/fleet"
 )
 
 const (
@@ -154,7 +152,7 @@ func (c *Cluster) Close() {
 func (c *Cluster) Leader() int {
 	leader := 0
 	for box := 1; box <= boxes; box++ {
-		if c.mode(box) == "leader" {
+		if fleet.Mode(c.Address(box), wordTimeout) == "leader" {
 			if leader != 0 {
 				return 0
 			}
@@ -171,7 +169,7 @@ func (c *Cluster) Whole(ctx context.Context) (leader int, err error) {
 	for {
 		modes := map[string]int{}
 		for box := 1; box <= boxes; box++ {
-			m := c.mode(box)
+			m := fleet.Mode(c.Address(box), wordTimeout)
 			modes[m]++
 			if m == "leader" {
 				leader = box
@@ -189,38 +187,4 @@ func (c *Cluster) Whole(ctx context.Context) (leader int, err error) {
 		case <-time.After(pollPause):
 		}
 	}
-}
-
-// mode is what srvr says of a box: leader, follower, or nothing when it does not serve.
-func (c *Cluster) mode(box int) string {
-	text, err := c.word(box, "srvr")
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(text) {
-		if mode, ok := strings.CutPrefix(line, "Mode: "); ok {
-			return strings.TrimSpace(mode)
-		}
-	}
-	return ""
-}
-
-// word asks a box a four-letter word.
-func (c *Cluster) word(box int, word string) (string, error) {
-	conn, err := net.DialTimeout("tcp", c.Address(box), wordTimeout)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(wordTimeout)); err != nil {
-		return "", err
-	}
-	if _, err := io.WriteString(conn, word); err != nil {
-		return "", err
-	}
-	b, err := io.ReadAll(io.LimitReader(conn, 1<<20))
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return string(b), nil
 }
