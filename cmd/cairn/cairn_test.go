@@ -18,6 +18,7 @@ import (
 	"cairn/engine/limits"
 	"cairn/engine/node"
 	"cairn/platform/clock"
+	"cairn/platform/loopback"
 	"cairn/platform/mailbox"
 	"cairn/platform/observe"
 	"cairn/platform/vfs"
@@ -218,12 +219,10 @@ func TestDump(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	nobody, err := loopback.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := l.Addr().String()
-	_ = l.Close()
 	for _, c := range []struct {
 		line string
 		code int

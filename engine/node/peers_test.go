@@ -16,6 +16,7 @@ import (
 
 	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/zkserver/zoocfg"
+	"cairn/platform/loopback"
 	"cairn/platform/observe"
 )
 
@@ -88,7 +89,7 @@ func serverLine(t *testing.T, id uint64, address string) quorum.Server {
 // reserve gives an address that stays the server's: a listener holds it until the server comes for it.
 func (s *servers) reserve() string {
 	s.t.Helper()
-	l, err := net.Listen("tcp", anyPort)
+	l, err := loopback.Listen()
 	if err != nil {
 		s.t.Fatal(err)
 	}

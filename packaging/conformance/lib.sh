@@ -20,7 +20,7 @@ trap cleanup EXIT
 
 # free_port prints a port of loopback that nobody listens on now.
 free_port() {
-	python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'
+	python3 "$root/packaging/conformance/ports.py" "$work/port"
 }
 
 # until_true SECONDS COMMAND… polls until the command succeeds.

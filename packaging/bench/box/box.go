@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
 
 	"cairn/packaging/bench/process"
+	"cairn/platform/loopback"
 )
 
 // pollPause is the time between two looks at a box that is starting. It bounds how precisely a start is measured.
@@ -39,23 +39,13 @@ type Box struct {
 func New(cfg Config) (*Box, error) {
 	b := &Box{cfg: cfg, client: &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 	for _, address := range []*string{&b.Kafka, &b.ZooKeeper, &b.HTTP} {
-		free, err := FreeAddress()
+		free, err := loopback.Address()
 		if err != nil {
 			return nil, err
 		}
 		*address = free
 	}
 	return b, nil
-}
-
-// FreeAddress returns a loopback address that nobody listened on a moment ago.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // Spawn starts the process and does not wait for it to serve.

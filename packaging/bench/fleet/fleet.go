@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"cairn/packaging/bench/box"
 	"cairn/packaging/bench/measure"
+	"cairn/platform/loopback"
 )
 
 // Config says what to run.
@@ -63,7 +63,7 @@ func New(cfg Config) (*Fleet, error) {
 		s := &Server{ID: id, Dir: filepath.Join(cfg.Dir, fmt.Sprintf("server-%d", id)), env: cfg.Env}
 		var peer, election string
 		for _, address := range []*string{&s.Client, &s.HTTP, &peer, &election} {
-			free, err := box.FreeAddress()
+			free, err := loopback.Address()
 			if err != nil {
 				return nil, err
 			}

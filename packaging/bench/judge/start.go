@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"cairn/packaging/bench/box"
 	"cairn/packaging/bench/frames"
 	"cairn/packaging/bench/load"
 	"cairn/packaging/bench/measure"
+	"cairn/platform/loopback"
 )
 
 const (
@@ -36,7 +36,7 @@ func measureStart(b *bench) ([]row, error) {
 	if err := b.fill(cairn, startTopic, batch, startRecords); err != nil {
 		return nil, err
 	}
-	address, err := box.FreeAddress()
+	address, err := loopback.Address()
 	if err != nil {
 		return nil, err
 	}

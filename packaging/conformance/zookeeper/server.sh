@@ -24,7 +24,7 @@ stop_server() {
 }
 
 free_port() {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+	python3 "$here/../ports.py" "$work/port"
 }
 
 # answers HOST_PORT: whether a server there says that it serves.

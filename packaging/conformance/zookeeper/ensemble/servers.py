@@ -18,7 +18,6 @@ begins with "ok" or "error":
 """
 
 import os
-import random
 import shlex
 import signal
 import socket
@@ -28,6 +27,9 @@ import sys
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+from ports import free_ports
+
 VOTERS, OBSERVERS = (1, 2, 3), (4,)
 WAIT = 25.0  # for a state of a server
 CLIENT_TIME_MAX = 240.0
@@ -35,21 +37,6 @@ FLAGS = (
     "-Dzookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU="
     " -Dzookeeper.extendedTypesEnabled=true -Dreadonlymode.enabled=true"
 )
-
-
-def free_ports(count):
-    """Ports below those that the kernel gives to clients, so that a killed server finds its own free again."""
-    ports = []
-    for port in random.sample(range(12000, 32000), 4000):
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise RuntimeError("no free ports")
 
 
 class Server:

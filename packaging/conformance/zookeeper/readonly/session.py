@@ -13,21 +13,13 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import NotReadOnlyCallError
 from kazoo.protocol.states import KeeperState
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+from ports import free_ports
+
 binary, classpath, reader, work = sys.argv[1:]
 passed, failed = [], []
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-clients, peers, elections = free_ports(3), free_ports(3), free_ports(3)
+ports = free_ports(9)
+clients, peers, elections = ports[:3], ports[3:6], ports[6:]
 hosts = ",".join("127.0.0.1:%d" % p for p in clients)
 running = {}
 
