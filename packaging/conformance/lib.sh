@@ -92,7 +92,7 @@ maven_jars() {
 	{
 		echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
 		echo '<groupId>local</groupId><artifactId>jars</artifactId><version>1</version><dependencies>'
-		local coordinate
+		local coordinate group artifact version
 		for coordinate in "$@"; do
 			IFS=: read -r group artifact version <<<"$coordinate"
 			echo "<dependency><groupId>$group</groupId><artifactId>$artifact</artifactId><version>$version</version></dependency>"
