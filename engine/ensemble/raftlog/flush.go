@@ -56,6 +56,9 @@ func (l *Log) take() (frames []byte, ends []int, drop uint64, err error) {
 // started another file. fileMu is held.
 func (l *Log) write(frames []byte, ends []int) error {
 	synced := l.Synced()
+	if err := l.blank(len(frames) + len(ends)*varintBytesMax); err != nil {
+		return err
+	}
 	l.batch.Clear()
 	began := 0
 	for i, end := range ends {
@@ -73,7 +76,7 @@ func (l *Log) write(frames []byte, ends []int) error {
 			return err
 		}
 	}
-	if err := l.wal.Sync(); err != nil {
+	if err := l.tail.file.Sync(); err != nil {
 		return fmt.Errorf("flush after record %d: %w", synced.Seq, err)
 	}
 	tail := &l.segments[len(l.segments)-1]
@@ -114,7 +117,8 @@ func (l *Log) follow(frames []byte, ends []int) (added []uint64) {
 	return added
 }
 
-// settle makes the names of new segments durable. The library has flushed the segments before the last itself.
+// settle makes the names of new segments durable, and goes on with the last of them. The library has flushed the segments
+// before it itself.
 func (l *Log) settle(added []uint64) error {
 	for _, first := range added {
 		if _, err := l.deps.FS.Stat(path.Join(l.walDir, segmentName(first))); err != nil {
@@ -123,6 +127,9 @@ func (l *Log) settle(added []uint64) error {
 	}
 	if err := l.deps.FS.SyncDir(l.walDir); err != nil {
 		return fmt.Errorf("flush directory %s: %w", l.walDir, err)
+	}
+	if err := l.openTail(); err != nil {
+		return err
 	}
 	// The library would keep the segment that it has just left in memory, for readers that do not exist.
 	return l.wal.ClearCache()
@@ -171,6 +178,9 @@ func (l *Log) MarkSnapshot(m SnapshotID) error {
 func header(b []byte) frame {
 	return frame{kind: kind(b[1]), seq: binary.BigEndian.Uint64(b[16:]), term: binary.BigEndian.Uint64(b[24:]), index: binary.BigEndian.Uint64(b[32:])}
 }
+
+// varintBytesMax is how long the library's length of a frame can be: a frame is shorter than 4 GiB.
+const varintBytesMax = 5
 
 func varintBytes(v uint64) int {
 	n := 1

@@ -100,6 +100,7 @@ type Log struct {
 
 	fileMu   sync.Mutex // protects the files against Close while a flush runs or a snapshot is named; taken before pendingMu
 	wal      *wal.Log
+	tail     tail
 	batch    wal.Batch
 	spare    []byte
 	spareEnd []int
@@ -141,10 +142,7 @@ func Open(cfg Config, deps Deps, restore func(SnapshotMeta, io.Reader) error) (*
 	}
 	r, err := l.recover(restore)
 	if err != nil {
-		if l.wal != nil {
-			err = errors.Join(err, l.wal.Close())
-		}
-		return nil, nil, errors.Join(err, l.lock.Close())
+		return nil, nil, errors.Join(err, l.release())
 	}
 	return l, r, nil
 }
@@ -155,7 +153,7 @@ func (l *Log) recover(restore func(SnapshotMeta, io.Reader) error) (*Recovered, 
 		return nil, err
 	}
 	var log replay
-	cut, err := l.validateAll(&log)
+	cut, loose, err := l.validateAll(&log)
 	if err != nil {
 		return nil, err
 	}
@@ -166,8 +164,8 @@ func (l *Log) recover(restore func(SnapshotMeta, io.Reader) error) (*Recovered, 
 	if r.Distrusted, err = l.distrusted(); err != nil {
 		return nil, fmt.Errorf("look whether the snapshots are to be trusted: %w", err)
 	}
-	if cut.File != "" {
-		if err := shorten(l.deps.FS, l.walDir, cut); err != nil {
+	if loose {
+		if err := shorten(l.deps.FS, l.walDir, &l.segments[len(l.segments)-1]); err != nil {
 			return nil, err
 		}
 	}
@@ -188,28 +186,28 @@ func (l *Log) recover(restore func(SnapshotMeta, io.Reader) error) (*Recovered, 
 	return r, nil
 }
 
-// validateAll reads every segment in order. A missing one in the middle is a gap in the names.
-func (l *Log) validateAll(log *replay) (Cut, error) {
+// validateAll reads every segment in order. A missing one in the middle is a gap in the names. loose: the last one
+// has bytes behind its records, zeros or what cut tells of.
+func (l *Log) validateAll(log *replay) (cut Cut, loose bool, err error) {
 	found, err := list(l.deps.FS, l.walDir)
 	if err != nil {
-		return Cut{}, err
+		return Cut{}, false, err
 	}
 	l.nextSeq = 1
-	var cut Cut
 	for i, first := range found.segments {
 		if i > 0 && first != l.nextSeq {
-			return Cut{}, &CorruptError{Dir: l.walDir, File: segmentName(first), Position: -1,
+			return Cut{}, false, &CorruptError{Dir: l.walDir, File: segmentName(first), Position: -1,
 				Reason: fmt.Sprintf("it begins with record %d, the segment before it ends with %d", first, l.nextSeq-1)}
 		}
 		s, err := validate(l.deps.FS, l.walDir, segmentName(first), first, i == len(found.segments)-1, log.add)
 		if err != nil {
-			return Cut{}, err
+			return Cut{}, false, err
 		}
 		l.segments = append(l.segments, s.segment)
 		l.nextSeq = s.next()
-		cut = s.cut
+		cut, loose = s.cut, s.loose
 	}
-	return cut, nil
+	return cut, loose, nil
 }
 
 // openLibrary hands the validated directory to the library and compares what it makes of it.
@@ -235,7 +233,10 @@ func (l *Log) openLibrary() error {
 			Reason: fmt.Sprintf("the library sees %d records, our reader %d", last, l.nextSeq-1)}
 	}
 	// What the last process wrote and never flushed may be only in memory yet, and recovery has believed it.
-	if err := w.Sync(); err != nil {
+	if err := l.openTail(); err != nil {
+		return err
+	}
+	if err := l.tail.file.Sync(); err != nil {
 		return fmt.Errorf("flush the raft log %s: %w", l.walDir, err)
 	}
 	for _, dir := range []string{l.walDir, l.snapDir, l.cfg.Dir, path.Dir(l.cfg.Dir)} {
@@ -340,5 +341,20 @@ func (l *Log) Close() error {
 	l.closed = true
 	l.pending, l.ends = nil, nil
 	l.pendingMu.Unlock()
-	return errors.Join(l.wal.Close(), l.lock.Close())
+	return l.release()
+}
+
+// release lets go of the files and the lock. fileMu is held, or nobody else knows the log yet.
+func (l *Log) release() error {
+	var errs []error
+	if f := l.tail.file; f != nil {
+		if end := l.segments[len(l.segments)-1].bytes; l.tail.blank > end && l.Failed() == nil {
+			errs = append(errs, f.Truncate(end)) // that need not be durable: recovery knows such zeros
+		}
+		errs = append(errs, f.Close())
+	}
+	if l.wal != nil {
+		errs = append(errs, l.wal.Close())
+	}
+	return errors.Join(append(errs, l.lock.Close())...)
 }

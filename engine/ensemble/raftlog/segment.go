@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -128,7 +129,7 @@ func tidy(fs vfs.FS, dir string) error {
 type Cut struct {
 	File  string // empty: nothing was cut
 	At    int64  // the file's length afterwards
-	Bytes int64  // how many bytes were taken away
+	Bytes int64  // how many bytes were taken away, without the zeros at the end
 	// Reason is why the first of them was not a record.
 	Reason string
 }
@@ -137,18 +138,26 @@ type Cut struct {
 type scanned struct {
 	segment
 	cut Cut
+	// loose: the file goes on behind the records, with zeros or with what cut tells of.
+	loose bool
 }
 
 // validate reads one segment, checks every record and hands it to visit (payloads alias the file's bytes). In the last
-// segment the tail may be cut: at the first bad record, and only if no record that follows proves that the bad one had
-// been durable. The file itself is not touched.
+// segment nothing but zeros behind the records is what it was filled with ahead of them, and otherwise the tail may be cut:
+// at the first bad record, and only if no record that follows proves that the bad one had been durable. The file itself is
+// not touched.
 func validate(fs vfs.FS, dir, name string, first uint64, last bool, visit func(frame) error) (scanned, error) {
 	b, err := readFile(fs, dir, name)
 	if err != nil {
 		return scanned{}, err
 	}
 	s := scanned{segment: segment{first: first}}
-	for position := 0; position < len(b); {
+	size := len(b)
+	if last {
+		size = len(bytes.TrimRight(b, "\x00"))
+	}
+	position := 0
+	for position < size {
 		f, n, err := decodeRecord(b[position:])
 		if err == nil && f.seq != s.next() {
 			err = fmt.Errorf("sequence %d where %d is due", f.seq, s.next())
@@ -163,7 +172,7 @@ func validate(fs vfs.FS, dir, name string, first uint64, last bool, visit func(f
 				bad.Reason += fmt.Sprintf("; the record at byte %d proves that this one had been flushed", position+at)
 				return scanned{}, bad
 			}
-			s.cut = Cut{File: name, At: int64(position), Bytes: int64(len(b) - position), Reason: err.Error()}
+			s.cut = Cut{File: name, At: int64(position), Bytes: int64(size - position), Reason: err.Error()}
 			break
 		}
 		if visit != nil {
@@ -176,8 +185,8 @@ func validate(fs vfs.FS, dir, name string, first uint64, last bool, visit func(f
 		}
 		s.count++
 		position += n
-		s.bytes = int64(position)
 	}
+	s.bytes, s.loose = int64(position), position < len(b)
 	return s, nil
 }
 
@@ -234,18 +243,19 @@ func readFile(fs vfs.FS, dir, name string) (b []byte, err error) {
 	return b, nil
 }
 
-// shorten cuts the tail off a file and makes the cut durable before anything is appended behind it.
-func shorten(fs vfs.FS, dir string, c Cut) (err error) {
-	f, err := fs.Open(path.Join(dir, c.File), vfs.ReadWrite)
+// shorten cuts off what follows a segment's records and makes the cut durable before anything is appended behind it.
+func shorten(fs vfs.FS, dir string, s *segment) (err error) {
+	name := path.Join(dir, segmentName(s.first))
+	f, err := fs.Open(name, vfs.ReadWrite)
 	if err != nil {
 		return fmt.Errorf("cut the raft log's tail: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Truncate(c.At); err != nil {
-		return fmt.Errorf("cut %s to %d bytes: %w", path.Join(dir, c.File), c.At, err)
+	if err := f.Truncate(s.bytes); err != nil {
+		return fmt.Errorf("cut %s to %d bytes: %w", name, s.bytes, err)
 	}
 	if err := f.Sync(); err != nil {
-		return fmt.Errorf("flush %s after cutting it: %w", path.Join(dir, c.File), err)
+		return fmt.Errorf("flush %s after cutting it: %w", name, err)
 	}
 	return nil
 }
