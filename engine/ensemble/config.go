@@ -64,6 +64,9 @@ type Config struct {
 	// HeartbeatInterval is raft's tick between boxes; an election takes ten of them. Default 50 ms. A box that is alone
 	// does not tick.
 	HeartbeatInterval time.Duration
+	// FlushDelay is how long a write waits at most for writes of other sessions that have just written, to share an append and
+	// a flush with them (ZooKeeper's flushDelay). Negative: not at all. Default 1 ms.
+	FlushDelay time.Duration
 	// LeaderlessMax is how long this box goes on serving reads, and parks writes, while no leader is known. Beyond it the
 	// clients are sent away, to look for a box that knows more. Default 20 heartbeats: the voters have then stood for
 	// election a few times, and the sessions of a box that was cut off still have most of their time to move.
@@ -156,6 +159,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.LeaderlessMax <= 0 {
 		c.LeaderlessMax = 2 * electionTicks * c.HeartbeatInterval
+	}
+	if c.FlushDelay == 0 {
+		c.FlushDelay = time.Millisecond
 	}
 	if c.ReapInterval <= 0 {
 		c.ReapInterval = time.Minute

@@ -102,7 +102,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered, m member) (*own
 	o := &owner{
 		e: e, keep: keep, log: log, member: m, applied: r.Snapshot.Index, term: r.HardState.Term, vote: r.HardState.Vote,
 		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[origin]*proposal),
-		heardAt: make(map[uint64]time.Duration),
+		heardAt: make(map[uint64]time.Duration), gathering: gathering{delay: max(e.cfg.FlushDelay, 0)},
 	}
 	o.snap.last.Index = r.Snapshot.Index
 	e.appliedIndex = o.applied

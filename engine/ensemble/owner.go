@@ -42,10 +42,11 @@ type owner struct {
 	promises  promises
 	heardAt   map[uint64]time.Duration // when each server was heard last
 
-	// Proposals: gathered in this step, and in flight by request id.
+	// Proposals: gathered for the next append, and in flight by request id.
 	incarnation  uint64 // tells this process's request ids from those of its predecessors in the log
 	nextRequest  uint64
 	gathered     []*pb.Entry
+	gathering    gathering
 	pending      map[origin]*proposal
 	parked       []*proposal // wait for a leader, in order of arrival
 	pendingBytes int64
@@ -180,6 +181,11 @@ func (o *owner) wake() time.Duration {
 	}
 	if o.ready && (wake == 0 || o.nextKeep < wake) {
 		wake = o.nextKeep
+	}
+	if len(o.gathered) > 0 {
+		if at := o.gathering.until(o.now.Mono); wake == 0 || at < wake {
+			wake = at
+		}
 	}
 	if b := o.backup; b != nil && b.cut == nil && (wake == 0 || b.failAt < wake) {
 		wake = b.failAt

@@ -151,7 +151,7 @@ func (o *owner) admit(p *proposal) error {
 	return o.holds(&p.write)
 }
 
-// offer checks, stamps and gathers one write, of this box or another. All that is gathered in a step becomes one append.
+// offer checks, stamps and gathers one write, of this box or another. All that is gathered becomes one append.
 func (o *owner) offer(p *proposal) error {
 	o.judgeReconfig(p)
 	if err := o.afford(p); err != nil {
@@ -164,6 +164,7 @@ func (o *owner) offer(p *proposal) error {
 	}
 	o.keepPending(p, len(data))
 	o.gathered = append(o.gathered, &pb.Entry{Data: data})
+	o.gathering.add(o.now.Mono, p.write.Entry.Session, len(data))
 	o.e.metrics.proposals.Inc()
 	o.e.metrics.proposalSize(len(data))
 	return nil
@@ -268,13 +269,20 @@ func entryRoom(e *znode.Entry) int {
 	return n + 64*len(e.Auth)
 }
 
-// hand gives raft what was gathered. What raft drops was never appended.
+// hand gives raft what was gathered, unless that is to wait for more. What raft drops was never appended.
 func (o *owner) hand() {
+	if o.course() != courseLead || o.gathering.until(o.now.Mono) <= o.now.Mono {
+		o.handNow()
+	}
+}
+
+func (o *owner) handNow() {
 	if len(o.gathered) == 0 || o.over {
 		return
 	}
 	entries := o.gathered
 	o.gathered = nil
+	o.gathering.handed()
 	if err := o.node.Step(&pb.Message{Type: pb.MsgProp.Enum(), From: new(o.id), Entries: entries}); err == nil {
 		return
 	}
@@ -336,6 +344,7 @@ func (o *owner) failPending(err error) {
 		o.abandon(p, err)
 	}
 	o.gathered = nil
+	o.gathering.handed()
 }
 
 // internal proposes a write of the box itself. done may be nil.

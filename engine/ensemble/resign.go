@@ -37,6 +37,7 @@ func (o *owner) resign(done func()) {
 // handOver makes a voter lead. Writes wait meanwhile.
 func (o *owner) handOver(to uint64, done func()) {
 	if len(o.leaving.done) == 0 {
+		o.handNow() // raft would drop it from now on
 		o.leaving.until = o.now.Mono + resignMax
 		o.node.TransferLeader(to)
 	}

@@ -16,6 +16,7 @@ import (
 // ensembleFrom takes what a zoo.cfg says of sessions, flags and housekeeping.
 func ensembleFrom(c *ensemble.Config, f *zoocfg.Config) {
 	c.TickTime, c.ReadOnlyMode, c.LocalSessions = f.TickTime, f.ReadOnlyMode, f.LocalSessions
+	c.FlushDelay = f.FlushDelay
 	c.SessionTimeoutMin, c.SessionTimeoutMax = f.MinSessionTimeout, f.MaxSessionTimeout
 	c.ReapInterval = f.ContainerCheckInterval
 	c.ReapPerMinuteMax = f.ContainerPerMinuteMax

@@ -91,6 +91,9 @@ type Config struct {
 	LargeRequestBytesMax  int
 	// HandshakeTimeout is zookeeper.nio.sessionlessCnxnTimeout.
 	HandshakeTimeout time.Duration
+	// FlushDelay is zookeeper.flushDelay: how long a write waits at most for others, to be flushed with them. Negative: not at
+	// all. 0: nothing was said, and the ensemble's own default holds.
+	FlushDelay time.Duration
 	// SnapshotEvery is zookeeper.snapCount: entries between snapshots.
 	SnapshotEvery int
 	// ContainerCheckInterval, ContainerPerMinuteMax and ContainerNeverUsed are znode.container.*: how often containers and

@@ -111,7 +111,7 @@ var usedProperties = []string{
 	"admin.commandURL", "admin.enableServer", "admin.idleTimeout", "admin.restore.enabled", "admin.serverAddress",
 	"admin.serverPort", "admin.snapshot.enabled",
 	"datadir.autocreate", "emulate353TTLNodes", "enforce.auth.enabled", "enforce.auth.schemes", "enforceQuota",
-	"ensembleAuthName", "extendedTypesEnabled", "globalOutstandingLimit", "largeRequestMaxBytes", "largeRequestThreshold",
+	"ensembleAuthName", "extendedTypesEnabled", "flushDelay", "globalOutstandingLimit", "largeRequestMaxBytes", "largeRequestThreshold",
 	"maxCnxns", "multiAddress.enabled", "nio.sessionlessCnxnTimeout", "readonlymode.enabled", "skipACL", "snapCount",
 }
 
@@ -187,6 +187,9 @@ func (l *loader) fromProperties() {
 		c.LargeRequestBytesMax = largeRequestBytesDefault
 	}
 	c.HandshakeTimeout = millis(prop("nio.sessionlessCnxnTimeout"), sessionlessTimeoutDefault)
+	if c.FlushDelay = millis(prop("flushDelay"), 0); c.FlushDelay == 0 && p.String(prop("flushDelay"), "") != "" {
+		c.FlushDelay = -1
+	}
 	c.SnapshotEvery = max(p.Int(prop("snapCount"), snapCountDefault), 2)
 	c.ContainerCheckInterval = millis("znode.container.checkIntervalMs", containerCheckDefault)
 	c.ContainerPerMinuteMax = max(p.Int("znode.container.maxPerMinute", containerPerMinuteDefault), 0)

@@ -1,0 +1,102 @@
+package ensemble
+
+import "time"
+
+const (
+	// writersMax is how many of those who wrote lately are known. More of them need not be: there is company.
+	writersMax = 16
+	// writerLately is how long ago a session has written that is expected to write again soon.
+	writerLately = 10 * time.Millisecond
+	// gatherEntriesMax and gatherBytesMax end a wait: so much is worth a flush of its own.
+	gatherEntriesMax, gatherBytesMax = 256, 256 << 10
+	// vainMax waits in a row that nobody joined are followed by vainPause appends without one.
+	vainMax, vainPause = 3, 32
+)
+
+// gathering decides how long the leader's writes wait for others, so that they share an append, its messages and, on every
+// voter, its flush: group commit with a bounded delay (ZooKeeper's flushDelay, there 0; commit_delay and commit_siblings of
+// PostgreSQL). A flush costs a device and a processor the same for one write and for a hundred. A write waits only while a
+// session that wrote a moment ago has none among those that are gathered: one client that writes alone, or as many as write
+// at all, never wait. It is a pure rule; the owner calls it.
+type gathering struct {
+	delay   time.Duration // the longest wait; 0 is none
+	writers [writersMax]writer
+	began   time.Duration // when the first of the gathered came
+	entries int
+	bytes   int
+	urgent  bool // something is gathered that waits for nobody
+	waits   int  // entries when the wait began; 0: it has not
+	vain    int  // waits in a row that nobody joined
+	pause   int  // appends that are still made without a wait
+}
+
+type writer struct {
+	session int64 // 0: none
+	at      time.Duration
+	here    bool // among the gathered
+}
+
+// add notes a write of a session, 0 when it is the box's own, which is urgent.
+func (g *gathering) add(now time.Duration, session int64, bytes int) {
+	if g.entries == 0 {
+		g.began = now
+	}
+	g.entries++
+	g.bytes += bytes
+	if session == 0 {
+		g.urgent = true
+		return
+	}
+	to := &g.writers[0]
+	for i := range g.writers {
+		w := &g.writers[i]
+		if w.session == session {
+			to = w
+			break
+		}
+		if to.session != 0 && (w.session == 0 || w.at < to.at) {
+			to = w
+		}
+	}
+	*to = writer{session: session, at: now, here: true}
+}
+
+// until is when the gathered are to be appended: now or before, or at the end of a wait.
+func (g *gathering) until(now time.Duration) time.Duration {
+	if g.delay == 0 || g.urgent || g.pause > 0 || g.entries >= gatherEntriesMax || g.bytes >= gatherBytesMax || !g.expects(now) {
+		return now
+	}
+	if g.waits == 0 {
+		g.waits = g.entries
+	}
+	return g.began + g.delay
+}
+
+// expects tells whether a session wrote a moment ago that has nothing among the gathered.
+func (g *gathering) expects(now time.Duration) bool {
+	for i := range g.writers {
+		if w := &g.writers[i]; w.session != 0 && !w.here && now-w.at < writerLately {
+			return true
+		}
+	}
+	return false
+}
+
+// handed begins anew: the gathered were appended, or dropped.
+func (g *gathering) handed() {
+	switch {
+	case g.pause > 0:
+		g.pause--
+	case g.waits == 0:
+	case g.entries > g.waits:
+		g.vain = 0
+	case g.vain < vainMax-1:
+		g.vain++
+	default: // nobody joins: these writers wait for one another. The next wait is a trial.
+		g.pause = vainPause
+	}
+	g.entries, g.bytes, g.waits, g.urgent = 0, 0, 0, false
+	for i := range g.writers {
+		g.writers[i].here = false
+	}
+}
