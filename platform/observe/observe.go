@@ -5,7 +5,10 @@ package observe
 import (
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/VictoriaMetrics/metrics"
 )
@@ -27,7 +30,7 @@ type Observer struct {
 
 // New returns an observer with an empty set of metrics.
 func New(log *slog.Logger) *Observer {
-	return &Observer{Log: log, Metrics: &Metrics{set: metrics.NewSet()}}
+	return &Observer{Log: log, Metrics: &Metrics{set: metrics.NewSet(), summaries: map[string]*Summary{}}}
 }
 
 // Discard returns an observer that nobody reads.
@@ -39,7 +42,12 @@ func (o *Observer) With(args ...any) *Observer {
 }
 
 // Metrics is one box's set of metrics. Names follow Prometheus: base units, _total for counters.
-type Metrics struct{ set *metrics.Set }
+type Metrics struct {
+	set *metrics.Set
+
+	mu        sync.Mutex // protects the map
+	summaries map[string]*Summary
+}
 
 // Counter returns the counter of that name and labels (key, value, key, value …), making it at first use.
 func (m *Metrics) Counter(name string, labels ...string) *Counter {
@@ -56,11 +64,31 @@ func (m *Metrics) Histogram(name string, labels ...string) *Histogram {
 	return &Histogram{m.set.GetOrCreateHistogram(series(name, labels))}
 }
 
+// Summary returns the summary of that name, making it at first use. It has no labels.
+func (m *Metrics) Summary(name string) *Summary {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.summaries[name]
+	if s == nil {
+		s = &Summary{}
+		m.summaries[name] = s
+	}
+	return s
+}
+
 // Remove forgets a series, such as that of a deleted topic.
 func (m *Metrics) Remove(name string, labels ...string) { m.set.UnregisterMetric(series(name, labels)) }
 
 // Write writes all series in Prometheus's text format.
-func (m *Metrics) Write(w io.Writer) { m.set.WritePrometheus(w) }
+func (m *Metrics) Write(w io.Writer) {
+	m.set.WritePrometheus(w)
+	m.mu.Lock()
+	summaries := maps.Clone(m.summaries)
+	m.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(summaries)) {
+		summaries[name].write(w, name)
+	}
+}
 
 // WriteProcess writes the process's own series (CPU, memory, descriptors, Go runtime).
 func WriteProcess(w io.Writer) { metrics.WriteProcessMetrics(w) }
