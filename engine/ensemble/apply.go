@@ -98,6 +98,9 @@ func (o *owner) applyLocked(entries []*pb.Entry) {
 		o.noteDigest()
 		o.e.metrics.commits.Inc()
 	}
+	if o.follows() {
+		o.e.metrics.learned.Add(len(entries))
+	}
 	o.tellSubscribers()
 	o.e.metrics.applySeconds.Observe((o.e.deps.Runtime.Clock().Now().Mono - began).Seconds())
 }
@@ -112,6 +115,7 @@ func (o *owner) applyEntry(data []byte) error {
 		return err
 	}
 	p := o.settle(from)
+	o.measure(p, entry)
 	if from.box != o.e.cfg.Box {
 		p = nil // whoever waits for it waits there
 	}
@@ -120,10 +124,9 @@ func (o *owner) applyEntry(data []byte) error {
 	}
 	outcome := o.e.cfg.apply(o.e.tree, entry)
 	for i := range outcome.Changes {
-		o.e.watches.fire(&outcome.Changes[i])
+		o.e.metrics.told(outcome.Changes[i].Kind, o.e.watches.fire(&outcome.Changes[i]))
 	}
 	o.gather(outcome.Changes)
-	o.e.metrics.changed(outcome.Changes)
 	if outcome.Replaced {
 		o.replaced = true
 		o.e.endLocals()

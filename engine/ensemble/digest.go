@@ -3,6 +3,7 @@ package ensemble
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -18,6 +19,30 @@ import (
 // errDiffers is why a box does not serve: its tree is not that of the others, through a bug or a bad bit.
 var errDiffers = errors.New("this box's tree is not that of the others")
 
+// TreeDigest is the digest of the tree after a zxid. Members whose trees are the same have the same.
+type TreeDigest struct {
+	Zxid   int64
+	Digest uint64
+}
+
+// digestsShown is how many are kept to be shown.
+const digestsShown = 64
+
+// noteDigest keeps a digest to be shown. The write lock is held.
+func (e *Ensemble) noteDigest(d TreeDigest) {
+	if len(e.digests) == digestsShown {
+		e.digests = append(e.digests[:0], e.digests[1:]...)
+	}
+	e.digests = append(e.digests, d)
+}
+
+// Digests are the last digests of this box's tree that were compared with the others', oldest first.
+func (e *Ensemble) Digests() []TreeDigest {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return slices.Clone(e.digests)
+}
+
 // noteDigest notes the digest after the entry that was applied, if it is due. The write lock is held.
 func (o *owner) noteDigest() {
 	if !keeper.DigestDue(o.applied) || o.differs != nil {
@@ -25,6 +50,7 @@ func (o *owner) noteDigest() {
 	}
 	digest := o.e.tree.Digest()
 	o.digests.Note(o.applied, digest)
+	o.e.noteDigest(TreeDigest{Zxid: o.e.tree.Zxid(), Digest: digest})
 	switch {
 	case o.role == raft.StateLeader:
 		o.poll.Say(o.now.Mono, o.applied, o.e.cfg.Box, digest)

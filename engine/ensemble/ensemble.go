@@ -27,18 +27,22 @@ type Ensemble struct {
 	locals      int // attached sessions that are this box's own
 	nextLocalID uint64
 	subscribers []*subscription
-	// appliedIndex is that of the last entry in tree.
+	// appliedIndex is that of the last entry in tree, digests what was noted of it, oldest first.
 	appliedIndex uint64
+	digests      []TreeDigest
 
-	status    atomic.Pointer[Status]
-	serving   atomic.Bool
-	readOnly  atomic.Bool // changes under mu
-	failure   atomic.Pointer[error]
-	ended     atomic.Bool
-	receiving atomic.Bool // a snapshot of the leader's
-	raftID    atomic.Uint64
-	wantsTree atomic.Bool // this box's own differs from the others'
-	metrics   *meters
+	status atomic.Pointer[Status]
+	// readsWaiting goes with it; learners are as this leader sees them, nil elsewhere.
+	readsWaiting atomic.Int64
+	learners     atomic.Pointer[[]Learner]
+	serving      atomic.Bool
+	readOnly     atomic.Bool // changes under mu
+	failure      atomic.Pointer[error]
+	ended        atomic.Bool
+	receiving    atomic.Bool // a snapshot of the leader's
+	raftID       atomic.Uint64
+	wantsTree    atomic.Bool // this box's own differs from the others'
+	metrics      *meters
 }
 
 // Write is one write of a client or of the box itself. Kind, Ops, Session, Auth and what else the kind asks for are the

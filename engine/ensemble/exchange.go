@@ -130,7 +130,7 @@ func (o *owner) exchange() {
 		return
 	}
 	o.disk.latest = in.meta
-	o.snap.retryAt, o.snap.last = 0, SnapshotStatus{Index: in.meta.Index}
+	o.snap.retryAt, o.snap.last = 0, startedFrom(in.meta.Index, in.tree)
 	o.e.deps.Observer.Log.Info("went on from the leader's tree", "snapshot", in.meta.Index, "applied", o.applied, "zxid", o.e.tree.Zxid())
 	o.trust(in.meta.SnapshotID)
 }

@@ -74,7 +74,7 @@ func (o *owner) install(m *pb.Message) error {
 	o.up.end(o) // what the snapshot holds of this box's writes, nobody can tell
 	o.applied, o.conf = in.meta.Index, in.meta.ConfState.Clone()
 	o.snap.entries, o.snap.logBytes, o.snap.retryAt = 0, 0, 0
-	o.snap.last = SnapshotStatus{Index: in.meta.Index}
+	o.snap.last = startedFrom(in.meta.Index, in.tree)
 	o.replaceTree(in.tree)
 	if err := o.readMembers(); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (o *owner) replaceTree(tree *znode.Tree) {
 	o.e.tree = tree
 	maps.DeleteFunc(o.e.attached, func(_ int64, a *attachment) bool { return !a.local })
 	o.e.appliedIndex = o.applied
-	o.digests = keeper.Digests{}
+	o.digests, o.e.digests = keeper.Digests{}, nil
 	for _, s := range o.e.subscribers {
 		s.changes = nil
 		s.tellAll(o.e.tree, o.applied)

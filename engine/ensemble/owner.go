@@ -67,6 +67,9 @@ type owner struct {
 	nextState   time.Duration   // when the leader is told again what this box can run
 	raising     bool            // newer rules are being proposed
 	leaderless  time.Duration   // since when no leader is known; 0 while one is
+	foundAt     time.Duration   // when the present leader was known first
+	readySince  time.Duration   // when this box became ready to lead
+	nextLearn   time.Duration   // when the leader looks at the others again
 	campaignAt  time.Duration   // when to stand for election; 0 is never
 	stood       time.Duration   // when this box stood for election last
 	voted       time.Duration   // when this box came to another term, or voted, last
@@ -148,7 +151,7 @@ func (o *owner) tick() {
 		return
 	}
 	if o.lead == raft.None && o.leaderless == 0 && !o.limbo() {
-		o.leaderless = max(o.now.Mono, 1)
+		o.look()
 	}
 	mute := o.mute()
 	o.missLeader()

@@ -26,6 +26,8 @@ type proposal struct {
 	out   Outbox
 	bytes int64
 	room  int64
+	// offered is when this box, leading, proposed it.
+	offered time.Duration
 	// sent is when it was handed to the leader; 0 for what this box proposes itself.
 	sent time.Duration
 }
@@ -165,6 +167,7 @@ func (o *owner) offer(p *proposal) error {
 	o.keepPending(p, len(data))
 	o.gathered = append(o.gathered, &pb.Entry{Data: data})
 	o.gathering.add(o.now.Mono, p.write.Entry.Session, len(data))
+	p.offered = o.now.Mono
 	o.e.metrics.proposals.Inc()
 	o.e.metrics.proposalSize(len(data))
 	return nil

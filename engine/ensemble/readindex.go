@@ -21,10 +21,13 @@ type reads struct {
 	known   bool
 }
 
+// waiting is how many are not answered yet.
+func (r *reads) waiting() int { return len(r.next) + len(r.asked) }
+
 // add parks one read index.
 func (r *reads) add(o *owner, done func(uint64, error)) {
-	if len(r.next)+len(r.asked) >= o.e.cfg.Limits.ReadIndexesMax {
-		done(0, fmt.Errorf("%d read indexes wait: %w", len(r.next)+len(r.asked), ErrFull))
+	if r.waiting() >= o.e.cfg.Limits.ReadIndexesMax {
+		done(0, fmt.Errorf("%d read indexes wait: %w", r.waiting(), ErrFull))
 		return
 	}
 	r.next = append(r.next, done)

@@ -61,6 +61,9 @@ func (o *owner) append(m *pb.Message) {
 		o.snap.logBytes += int64(len(e.GetData()))
 	}
 	promised := len(m.GetEntries()) > 0
+	if o.follows() {
+		o.e.metrics.received.Add(len(m.GetEntries()))
+	}
 	if m.Term != nil {
 		batch.HardState = &raftlog.HardState{Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
 		if m.GetTerm() != o.term || m.GetVote() != o.vote {

@@ -30,7 +30,7 @@ func (o *owner) alone() bool {
 // changeRole follows raft's role. Writes in flight when leadership ends may still be committed by others: their callers
 // are told that nobody knows.
 func (o *owner) changeRole(s *raft.SoftState) {
-	led := o.role == raft.StateLeader
+	led, before := o.role == raft.StateLeader, o.lead
 	o.role, o.lead = s.RaftState, s.Lead
 	leads := o.role == raft.StateLeader
 	o.e.deps.Observer.Log.Info("raft role", "role", s.RaftState.String(), "leader", quorum.ServerOf(s.Lead))
@@ -43,12 +43,15 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	}
 	switch {
 	case s.Lead != raft.None:
-		o.leaderless, o.campaignAt, o.lastLead = 0, 0, quorum.ServerOf(s.Lead)
+		o.campaignAt, o.lastLead = 0, quorum.ServerOf(s.Lead)
+		if s.Lead != before {
+			o.found()
+		}
 		if !leads {
 			o.leaderHeard = o.now.Mono // that it leads, this box has from the leader itself
 		}
 	case o.leaderless == 0:
-		o.leaderless = o.now.Mono
+		o.look()
 	}
 	if led && !leads {
 		o.resigned()
@@ -58,7 +61,7 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	}
 	o.reads.again()
 	o.again = true // what is parked may go on
-	o.said, o.nextState, o.poll = nil, 0, keeper.Poll{}
+	o.said, o.nextState, o.poll, o.nextLearn = nil, 0, keeper.Poll{}, 0
 	o.tellRole()
 }
 
@@ -105,7 +108,7 @@ func (o *owner) tellRole() {
 // becomeReady is called when the first entry of this box's own term was applied: it knows all that was committed before.
 // Every session's timer starts anew, in full (ZooKeeper's LeaderSessionTracker does the same).
 func (o *owner) becomeReady() {
-	o.ready, o.again = true, true
+	o.ready, o.again, o.readySince = true, true, max(o.now.Mono, 1)
 	o.keep.Lead(o.now, o.e.tree.Sessions(), o.silence())
 	o.nextKeep = o.now.Mono
 	o.tellRole()
@@ -118,6 +121,7 @@ func (o *owner) serve() {
 	}
 	o.leaveReadOnly()
 	o.e.serving.Store(true)
+	o.synced()
 	o.e.deps.Observer.Log.Info("ensemble serves", "applied", o.applied, "zxid", o.e.tree.Zxid(), "leader", o.ready)
 	o.registerWaiting()
 }

@@ -19,11 +19,22 @@ type snapshotState struct {
 	last     SnapshotStatus
 }
 
+// startedFrom is the snapshot whose tree this box went on from.
+func startedFrom(index uint64, t *znode.Tree) SnapshotStatus {
+	s := SnapshotStatus{Index: index}
+	if index > 0 {
+		s.Zxid, s.At = t.Zxid(), time.UnixMilli(t.TimeMs())
+	}
+	return s
+}
+
 // writtenSnapshot is one that is being written off the loop.
 type writtenSnapshot struct {
 	meta  raftlog.SnapshotMeta
 	tree  *znode.Tree
 	cut   *znode.Cut
+	zxid  int64
+	at    time.Time
 	began time.Duration
 	bytes int64
 }
@@ -50,7 +61,7 @@ func (o *owner) snapshotIfDue() {
 		o.fail(fmt.Errorf("cut a snapshot at index %d: %w", o.applied, err)) // one at a time: a bug
 		return
 	}
-	w := &writtenSnapshot{tree: tree, cut: cut, began: o.now.Mono}
+	w := &writtenSnapshot{tree: tree, cut: cut, zxid: tree.Zxid(), at: o.now.Wall, began: o.now.Mono}
 	w.meta = raftlog.SnapshotMeta{SnapshotID: raftlog.SnapshotID{Index: o.applied, Term: term}, ConfState: o.conf.Clone()}
 	o.snap.running, o.snap.entries, o.snap.logBytes, o.snap.retryAt = true, 0, 0, 0
 	e, log := o.e, o.log
@@ -130,8 +141,8 @@ func (o *owner) snapshotWritten(w *writtenSnapshot, err error) {
 		return
 	}
 	o.e.metrics.snapshots.Inc()
-	o.e.metrics.snapshotSeconds.Observe(took.Seconds())
+	o.e.metrics.snapshotTime.Add(took.Milliseconds())
 	o.disk.latest = w.meta
-	o.snap.last = SnapshotStatus{Index: w.meta.Index, Bytes: w.bytes, Took: took}
+	o.snap.last = SnapshotStatus{Index: w.meta.Index, Zxid: w.zxid, At: w.at, Bytes: w.bytes, Took: took}
 	o.e.deps.Observer.Log.Info("snapshot written", "index", w.meta.Index, "bytes", w.bytes, "took", took)
 }

@@ -35,6 +35,7 @@ func (o *owner) tend() {
 	o.reads.ask(o)
 	o.unpark()
 	o.tendLocals()
+	o.learn()
 	o.reportTouched()
 	o.reportState()
 	o.judge()

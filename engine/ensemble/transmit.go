@@ -29,6 +29,7 @@ func (o *owner) transmit(m *pb.Message) {
 	switch m.GetType() {
 	case pb.MsgSnap:
 		index := m.GetSnapshot().GetMetadata().GetIndex()
+		o.e.metrics.sent.Inc()
 		o.disk.sending[to], o.disk.catching[m.GetTo()] = m.GetTo(), index
 		transport.SendSnapshot(to, index, append([]byte{frameRaft}, b...))
 	case pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgTimeoutNow,

@@ -243,13 +243,13 @@ func (w *Watches) removeAll(out Outbox) {
 	delete(w.watchers, out)
 }
 
-// fire tells the connections about one change (DataTree.createNode, deleteNode, setData). The ensemble's write lock is
-// held.
-func (w *Watches) fire(c *znode.Change) {
+// fire tells the connections about one change (DataTree.createNode, deleteNode, setData), and says how many had a watch
+// for it. The ensemble's write lock is held.
+func (w *Watches) fire(c *znode.Change) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.watchers) == 0 {
-		return
+		return 0
 	}
 	event := Event{Type: c.Kind, Path: c.Path, Zxid: c.Zxid}
 	switch c.Kind {
@@ -262,10 +262,12 @@ func (w *Watches) fire(c *znode.Change) {
 	case jute.EventNodeChildrenChanged:
 		w.trigger(&w.child, event, c.ACL)
 	}
-	if len(w.told) > 1024 {
+	told := len(w.told)
+	if told > 1024 {
 		w.told = make(map[Outbox]struct{}) // clearing costs the size that it once had
 	}
 	clear(w.told)
+	return told
 }
 
 // trigger fires one table for the path, and for recursive watches on its ancestors.

@@ -43,6 +43,9 @@ func (n *Node) openConsole() error {
 func (n *Node) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	n.deps.Observer.Metrics.Write(w)
+	if n.zookeeper != nil {
+		n.zookeeper.WriteMetrics(w)
+	}
 	observe.WriteProcess(w)
 }
 

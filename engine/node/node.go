@@ -225,7 +225,9 @@ func (n *Node) openZooKeeper() error {
 	if n.cfg.ZooKeeper == nil {
 		return nil
 	}
-	s, err := zkserver.New(n.zkserverConfig(), zkserver.Deps{Ensemble: n.ensemble, Clock: n.deps.Clock, Observer: n.deps.Observer})
+	s, err := zkserver.New(n.zkserverConfig(), zkserver.Deps{
+		Ensemble: n.ensemble, Clock: n.deps.Clock, Observer: n.deps.Observer, DirSizes: n.dirSizes, OpenFiles: observe.OpenFiles,
+	})
 	if err != nil {
 		return err
 	}

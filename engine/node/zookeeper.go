@@ -2,11 +2,13 @@ package node
 
 import (
 	"net"
+	"path"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"cairn/engine/ensemble"
+	"cairn/engine/ensemble/raftlog"
 	"cairn/engine/ensemble/zkserver"
 	"cairn/engine/ensemble/zkserver/zoocfg"
 	"cairn/engine/ensemble/znode"
@@ -60,6 +62,7 @@ func zkserverFrom(c *zkserver.Config, f *zoocfg.Config) {
 	a.Words, a.DataDir, a.DataLogDir, a.TickTime = f.FourLetterWords, f.DataDir, f.DataLogDir, f.TickTime
 	a.MaxClientConnections, a.MinSessionTimeout, a.MaxSessionTimeout = f.MaxClientConnections, f.MinSessionTimeout, f.MaxSessionTimeout
 	a.ListenBacklog, a.ServerID, a.InitialConfiguration = f.ListenBacklog, max(f.ServerID, 0), f.Text
+	a.InitLimit, a.SyncLimit, a.LocalSessions = f.InitLimit, f.SyncLimit, f.LocalSessions
 	a.CommandURL = f.Admin.CommandURL
 	a.Properties = map[string]string{}
 	for key, value := range f.Properties {
@@ -67,6 +70,18 @@ func zkserverFrom(c *zkserver.Config, f *zoocfg.Config) {
 			a.Properties[key] = value
 		}
 	}
+}
+
+// dirSizes are the bytes of the tree's snapshots and of its log. What cannot be read counts nothing.
+func (n *Node) dirSizes() (snapshots, log int64) {
+	sum := func(dir string) (bytes int64) {
+		files, _ := n.deps.FS.List(path.Join(n.ensembleConfig().Dir, dir))
+		for _, f := range files {
+			bytes += f.Size
+		}
+		return bytes
+	}
+	return sum(raftlog.Directories[1]), sum(raftlog.Directories[0])
 }
 
 // builtAt is when this binary's source was committed, or the day of the first release where that is not known.

@@ -3,6 +3,7 @@ package observe
 import (
 	"bytes"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 )
@@ -64,5 +65,17 @@ func TestWriteProcess(t *testing.T) {
 	WriteProcess(&b)
 	if !strings.Contains(b.String(), "go_goroutines") {
 		t.Error(b.String())
+	}
+}
+
+func TestOpenFiles(t *testing.T) {
+	before, most := OpenFiles()
+	f, err := os.Open("observe_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if open, _ := OpenFiles(); open != before+1 || open > most {
+		t.Errorf("%d files open of %d, and %d before one was opened", open, most, before)
 	}
 }

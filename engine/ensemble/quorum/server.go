@@ -34,6 +34,21 @@ func (s Server) Role() string {
 // PeerAddress is where the other servers reach it.
 func (s Server) PeerAddress() string { return hostPort(s.Host, s.PeerPort) }
 
+// ElectionAddress is the other one of the line. Nobody listens there: raft elects over the same connections.
+func (s Server) ElectionAddress() string { return hostPort(s.Host, s.ElectionPort) }
+
+// ShownClientAddress is where clients reach it, with 0.0.0.0 for every address; empty when the line does not say.
+func (s Server) ShownClientAddress() string {
+	host, port, err := net.SplitHostPort(s.ClientAddress)
+	switch {
+	case err != nil:
+		return ""
+	case host == "":
+		host = "0.0.0.0"
+	}
+	return bracketed(host) + ":" + port
+}
+
 // Text is the line's value as ZooKeeper writes it (QuorumPeer.QuorumServer.toString).
 func (s Server) Text() string {
 	var b strings.Builder
@@ -42,14 +57,8 @@ func (s Server) Text() string {
 		b.WriteString("|" + more)
 	}
 	b.WriteString(":" + s.Role())
-	if s.ClientAddress != "" {
-		host, port, err := net.SplitHostPort(s.ClientAddress)
-		if err == nil && host == "" {
-			host = "0.0.0.0"
-		}
-		if err == nil {
-			fmt.Fprintf(&b, ";%s:%s", bracketed(host), port)
-		}
+	if client := s.ShownClientAddress(); client != "" {
+		b.WriteString(";" + client)
 	}
 	return b.String()
 }

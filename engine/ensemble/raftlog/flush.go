@@ -23,7 +23,9 @@ func (l *Log) Flush() error {
 		if err := l.write(frames, ends); err != nil {
 			return l.fail(err)
 		}
-		l.flushSeconds.Observe((l.deps.Clock.Now().Mono - began).Seconds())
+		took := l.deps.Clock.Now().Mono - began
+		l.flushSeconds.Observe(took.Seconds())
+		l.fsyncTime.Add(took.Milliseconds())
 		l.flushed.Inc()
 		l.appended.Add(len(frames))
 	}

@@ -109,6 +109,7 @@ type Log struct {
 
 	appended, flushed *observe.Counter
 	flushSeconds      *observe.Histogram
+	fsyncTime         *observe.Summary // ZooKeeper's, in milliseconds
 }
 
 // Open locks the directory, validates and repairs the log, restores the newest whole snapshot that the log covers by
@@ -130,7 +131,8 @@ func Open(cfg Config, deps Deps, restore func(SnapshotMeta, io.Reader) error) (*
 	l := &Log{cfg: cfg, deps: deps, walDir: path.Join(cfg.Dir, Directories[0]), snapDir: path.Join(cfg.Dir, Directories[1])}
 	l.appended = deps.Observer.Metrics.Counter("cairn_raftlog_appended_bytes_total")
 	l.flushed = deps.Observer.Metrics.Counter("cairn_raftlog_flushes_total")
-	l.flushSeconds = deps.Observer.Metrics.Histogram("fsynctime")
+	l.flushSeconds = deps.Observer.Metrics.Histogram("cairn_raftlog_flush_seconds")
+	l.fsyncTime = deps.Observer.Metrics.Summary("fsynctime")
 	for _, dir := range []string{l.walDir, l.snapDir} {
 		if err := deps.FS.MkdirAll(dir); err != nil {
 			return nil, nil, fmt.Errorf("make the ensemble's directory: %w", err)

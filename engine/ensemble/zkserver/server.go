@@ -3,6 +3,7 @@ package zkserver
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -64,6 +65,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 // Admin is the http.Handler of the AdminServer's commands.
 func (s *Server) Admin() http.Handler { return s.admin.Handler() }
+
+// WriteMetrics writes what ZooKeeper shows as gauges, and what this server counts under its names, in Prometheus's text
+// format. The rest is in the observer's metrics.
+func (s *Server) WriteMetrics(w io.Writer) { s.admin.WriteMetrics(w) }
 
 // Serve accepts connections until the listener fails or Close is called, which is ErrClosed. It closes the listener.
 func (s *Server) Serve(l net.Listener) error {

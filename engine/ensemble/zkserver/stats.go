@@ -1,7 +1,10 @@
 package zkserver
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,11 +26,12 @@ type stats struct {
 	bytesReceived, bytesSent, watchBytes            *observe.Counter
 	requests                                        map[jute.OpCode]*observe.Counter
 	readSeconds, writeSeconds                       *observe.Histogram
+	reads, writes                                   *observe.Summary
+	meters                                          meters
 
-	mu            sync.Mutex // protects the fields below; nothing is called while it is held
-	all           zkadmin.Latency
-	reads, writes zkadmin.Latency
-	responses     zkadmin.Sizes
+	mu        sync.Mutex // protects the fields below; nothing is called while it is held
+	all       zkadmin.Latency
+	responses zkadmin.Sizes
 }
 
 // lastOps are the names that cons shows (FinalRequestProcessor), and with them the ops that a client may send.
@@ -53,6 +57,8 @@ func (s *stats) init(now time.Duration, m *observe.Metrics) {
 	s.watchBytes = m.Counter("cairn_zookeeper_watch_bytes_total")
 	s.readSeconds = m.Histogram("cairn_zookeeper_request_seconds", "kind", "read")
 	s.writeSeconds = m.Histogram("cairn_zookeeper_request_seconds", "kind", "write")
+	s.reads, s.writes = m.Summary("readlatency"), m.Summary("updatelatency")
+	s.meters = metersOf(m)
 	s.requests = make(map[jute.OpCode]*observe.Counter, len(lastOps))
 	for op := range lastOps {
 		s.requests[op] = m.Counter("cairn_zookeeper_requests_total", "op", op.String())
@@ -69,15 +75,12 @@ func (s *stats) answered(op jute.OpCode, took time.Duration, size int) {
 	s.mu.Lock()
 	s.all.Add(ms)
 	s.responses.Add(size)
-	if op.IsWrite() {
-		s.writes.Add(ms)
-	} else {
-		s.reads.Add(ms)
-	}
 	s.mu.Unlock()
 	if op.IsWrite() {
+		s.writes.Add(ms)
 		s.writeSeconds.Observe(took.Seconds())
 	} else {
+		s.reads.Add(ms)
 		s.readSeconds.Observe(took.Seconds())
 	}
 }
@@ -93,8 +96,8 @@ func (s *Server) Stats() zkadmin.Stats {
 		Received: st.received.Load(), Sent: st.sent.Load(), Outstanding: max(s.outstanding.Load(), 0),
 		Zxid: status.Zxid, Nodes: status.Nodes, Ephemerals: status.Ephemerals, DataBytes: status.DataSize,
 		Sessions: status.Sessions, ProposalSizes: zkadmin.Sizes{Last: status.ProposalLast, Min: status.ProposalMin, Max: status.ProposalMax},
-		Uptime: s.deps.Clock.Now().Mono - st.started, OpenFiles: -1, MaxFiles: -1, AuthFailed: st.authFailed.Load(),
-		LeaderID: int64(status.Leader), Voters: len(status.Voters), Observers: len(status.Learners),
+		Uptime: s.deps.Clock.Now().Mono - st.started, DirSizes: s.deps.DirSizes, OpenFiles: s.deps.OpenFiles, AuthFailed: st.authFailed.Load(),
+		LastSnapshotZxid: status.Snapshot.Zxid, LastSnapshotTime: status.Snapshot.At,
 		Counters: []zkadmin.Counter{
 			{Name: "connection_request_count", Value: int64(st.connectRequests.Get())},
 			{Name: "connection_revalidate_count", Value: int64(st.revalidated.Get())},
@@ -112,18 +115,19 @@ func (s *Server) Stats() zkadmin.Stats {
 		out.DataBytes, out.Sessions = t.DataSize(), t.SessionCount()
 	})
 	out.Watches, out.LocalSessions = s.countWatches, e.LocalSessions()
-	if s.deps.DirSizes != nil {
-		out.DataDirBytes, out.LogDirBytes = s.deps.DirSizes()
+	out.Metered, out.Summaries = st.meters.counters(), st.meters.summaries()
+	if status.Several {
+		out.Quorum = s.quorum(&status)
 	}
-	if s.deps.OpenFiles != nil {
-		out.OpenFiles, out.MaxFiles = s.deps.OpenFiles()
+	for _, d := range e.Digests() {
+		out.Digests = append(out.Digests, zkadmin.Digest{Zxid: d.Zxid, Digest: d.Digest})
 	}
 	s.mu.Lock()
 	out.Connections = len(s.conns)
 	s.mu.Unlock()
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	out.Latency, out.ReadLatency, out.UpdateLatency, out.ResponseSizes = st.all, st.reads, st.writes, st.responses
+	out.Latency, out.ResponseSizes = st.all, st.responses
 	return out
 }
 
@@ -137,7 +141,7 @@ func mode(s *ensemble.Status) string {
 	switch {
 	case s.ReadOnly:
 		return "read-only"
-	case len(s.Voters)+len(s.Learners) <= 1:
+	case !s.Several:
 		return "standalone"
 	case s.Role == "leader":
 		return "leader"
@@ -157,8 +161,8 @@ func (s *Server) ResetStats() {
 	st.sent.Store(0)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.all, st.reads, st.writes = zkadmin.Latency{}, zkadmin.Latency{}, zkadmin.Latency{}
-	st.responses = zkadmin.NoSizes()
+	st.all, st.responses = zkadmin.Latency{}, zkadmin.NoSizes()
+	st.meters.reset()
 }
 
 // open are the connections of this moment.
@@ -213,12 +217,16 @@ func (c *conn) describe(wall time.Time, mono, tick time.Duration) zkadmin.Connec
 	}
 }
 
-// Sessions is zkadmin.Source's. When they expire is known for those whose clients are connected here.
+// Sessions is zkadmin.Source's, in the order of their ids. When they expire is known for those whose clients are connected here.
 func (s *Server) Sessions() []zkadmin.Session {
 	expires := map[int64]time.Time{}
+	own := map[int64]zkadmin.Session{} // that nobody else knows
 	for _, c := range s.Connections() {
 		if c.SessionID != 0 {
 			expires[c.SessionID] = c.Expires
+		}
+		if ensemble.IsLocal(c.SessionID) {
+			own[c.SessionID] = zkadmin.Session{ID: c.SessionID, Expires: c.Expires, Timeout: c.SessionTimeout, Local: true}
 		}
 	}
 	now := s.deps.Clock.Now().Wall
@@ -229,9 +237,13 @@ func (s *Server) Sessions() []zkadmin.Session {
 			if !known {
 				at = now.Add(time.Duration(info.TimeoutMs) * time.Millisecond).Truncate(s.cfg.TickTime).Add(s.cfg.TickTime)
 			}
-			all = append(all, zkadmin.Session{ID: info.ID, Expires: at, Ephemerals: t.Ephemerals(info.ID, "")})
+			delete(own, info.ID)
+			all = append(all, zkadmin.Session{ID: info.ID, Expires: at, Ephemerals: t.Ephemerals(info.ID, ""),
+				Timeout: time.Duration(info.TimeoutMs) * time.Millisecond})
 		}
 	})
+	all = append(all, slices.Collect(maps.Values(own))...)
+	slices.SortFunc(all, func(a, b zkadmin.Session) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 

@@ -55,11 +55,12 @@ func (n *trio) open(id uint64, change func(*ensemble.Config, *Config)) *box {
 	if change != nil {
 		change(&ec, &sc)
 	}
-	e, err := ensemble.Open(ec, ensemble.Deps{Runtime: rt, FS: vfs.OS(), Syncer: sync, Observer: observe.Discard(), Random: rand.Reader, Transport: carrier{n, id}})
+	observer := observe.Discard()
+	e, err := ensemble.Open(ec, ensemble.Deps{Runtime: rt, FS: vfs.OS(), Syncer: sync, Observer: observer, Random: rand.Reader, Transport: carrier{n, id}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(sc, Deps{Ensemble: e, Clock: clock.System(), Observer: observe.Discard()})
+	s, err := New(sc, Deps{Ensemble: e, Clock: clock.System(), Observer: observer})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,8 @@ var commands = []command{
 	{[]string{"hash"}, false, (*Admin).commandHash},
 	{[]string{"dirs"}, false, func(a *Admin, _ *http.Request) object {
 		s := a.source.Stats()
-		return object{{"datadir_size", s.DataDirBytes}, {"logdir_size", s.LogDirBytes}}
+		data, log := s.dirSizes()
+		return object{{"datadir_size", data}, {"logdir_size", log}}
 	}},
 	{[]string{"dump"}, false, (*Admin).commandDump},
 	{[]string{"environment", "env", "envi"}, true, func(a *Admin, _ *http.Request) object {
@@ -62,11 +63,9 @@ var commands = []command{
 		a.source.ResetStats()
 		return nil
 	}},
-	{[]string{"observers", "obsr"}, false, func(*Admin, *http.Request) object {
-		return object{{"synced_observers", 0}, {"observers", []any{}}}
-	}},
+	{[]string{"observers", "obsr"}, false, (*Admin).commandObservers},
 	{[]string{"system_properties", "sysp"}, true, (*Admin).commandProperties},
-	{[]string{"voting_view"}, false, func(*Admin, *http.Request) object { return object{{"current_config", object{}}} }},
+	{[]string{"voting_view"}, false, (*Admin).commandVotingView},
 	{[]string{"watches", "wchc"}, false, func(a *Admin, _ *http.Request) object {
 		ids, paths := a.watchesBySession()
 		o := object{}
@@ -87,9 +86,7 @@ var commands = []command{
 		connections, paths, total := a.watchSummary()
 		return object{{"num_connections", connections}, {"num_paths", paths}, {"num_total_watches", total}}
 	}},
-	{[]string{"zabstate"}, true, func(*Admin, *http.Request) object {
-		return object{{"voting", false}, {"zabstate", ""}}
-	}},
+	{[]string{"zabstate"}, true, (*Admin).commandZabState},
 }
 
 // Handler serves <CommandURL>/<name> and, at <CommandURL> itself, links to the commands. It answers GET and HEAD, and POST
@@ -224,13 +221,15 @@ func (a *Admin) commandHash(*http.Request) object {
 
 func (a *Admin) commandDump(*http.Request) object {
 	expiries, ephemerals := object{}, object{}
-	sessions := a.source.Sessions()
+	sessions, learner := a.source.Sessions(), a.learns()
 	slices.SortStableFunc(sessions, func(x, y Session) int { return x.Expires.Compare(y.Expires) })
 	for _, s := range sessions {
 		at := strconv.FormatInt(s.Expires.UnixMilli(), 10)
-		if n := len(expiries); n > 0 && expiries[n-1].name == at {
+		switch n := len(expiries); {
+		case learner: // when it ends is the leader's to know
+		case n > 0 && expiries[n-1].name == at:
 			expiries[n-1].value = append(expiries[n-1].value.([]int64), s.ID)
-		} else {
+		default:
 			expiries = append(expiries, field{at, []int64{s.ID}})
 		}
 		if len(s.Ephemerals) > 0 {
@@ -250,10 +249,69 @@ func (a *Admin) commandLastSnapshot(*http.Request) object {
 
 func (a *Admin) commandLeader(*http.Request) object {
 	s := a.source.Stats()
-	if s.Voters <= 1 {
+	if s.Quorum == nil || s.ReadOnly {
 		return object{{"error", "server is not initialized"}}
 	}
-	return object{{"is_leader", s.Mode == "leader"}, {"leader_id", s.LeaderID}, {"leader_ip", s.LeaderAddress}}
+	leader, _ := s.Quorum.Servers().Server(s.Quorum.Leader)
+	return object{{"is_leader", s.Mode == modeLeader}, {"leader_id", s.Quorum.Leader}, {"leader_ip", leader.Host}}
+}
+
+// commandObservers names the observers that keep up. Of their connections nothing is known here but where they lead.
+func (a *Admin) commandObservers(*http.Request) object {
+	s := a.source.Stats()
+	all := []object{}
+	if s.Quorum == nil || s.Mode != modeLeader {
+		return object{{"synced_observers", 0}, {"observers", all}}
+	}
+	servers := s.Quorum.Servers()
+	for i := range s.Quorum.Learners {
+		if l := &s.Quorum.Learners[i]; l.syncedObserver() {
+			at, _ := servers.Server(l.Server)
+			all = append(all, object{{"remote_socket_address", at.PeerAddress()}, {"sid", l.Server}})
+		}
+	}
+	return object{{"synced_observers", len(all)}, {"observers", all}}
+}
+
+func (a *Admin) commandVotingView(*http.Request) object {
+	view := object{}
+	if q := a.source.Stats().Quorum; q != nil {
+		for _, s := range q.Servers().Servers {
+			if !s.Observer {
+				view = append(view, field{strconv.FormatInt(s.ID, 10), object{
+					{"serverAddresses", []string{s.PeerAddress()}}, {"electionAddresses", []string{s.ElectionAddress()}},
+					{"clientAddress", s.ShownClientAddress()}, {"learnerType", s.Role()},
+				}})
+			}
+		}
+	}
+	return object{{"current_config", view}}
+}
+
+// commandZabState is what this server is in the ensemble. The epoch and the counter are the halves of the zxid, of which
+// the upper one grows here with restores and recoveries only: the terms of leaders are not in it.
+func (a *Admin) commandZabState(*http.Request) object {
+	s := a.source.Stats()
+	if s.Quorum == nil || s.ReadOnly {
+		return object{{"voting", false}, {"zabstate", ""}}
+	}
+	own, ok := s.Quorum.Servers().Server(a.cfg.ServerID)
+	state := "broadcast"
+	if s.Quorum.Leader == 0 {
+		state = "election"
+	}
+	return object{
+		{"myid", a.cfg.ServerID},
+		{"is_leader", s.Mode == modeLeader},
+		{"quorum_address", own.PeerAddress()},
+		{"election_address", own.ElectionAddress()},
+		{"client_address", own.ShownClientAddress()},
+		{"voting", ok && !own.Observer},
+		{"last_zxid", fmt.Sprintf("0x%x", uint64(s.Zxid))},
+		{"zab_epoch", s.Zxid >> 32},
+		{"zab_counter", s.Zxid & 0xffffffff},
+		{"zabstate", state},
+	}
 }
 
 func (a *Admin) commandSetTraceMask(r *http.Request) object {
@@ -285,6 +343,7 @@ func (a *Admin) commandProperties(*http.Request) object {
 // serverStats is server_stats: ServerStats as a Java bean.
 func (a *Admin) serverStats() object {
 	s := a.source.Stats()
+	dataBytes, logBytes := s.dirSizes()
 	o := object{
 		{"version", a.cfg.fullVersion()},
 		{"read_only", s.ReadOnly},
@@ -300,8 +359,8 @@ func (a *Admin) serverStats() object {
 			{"min_latency", s.Latency.Min},
 			{"avg_latency", s.Latency.Average()},
 			{"max_latency", s.Latency.Max},
-			{"data_dir_size", s.DataDirBytes},
-			{"log_dir_size", s.LogDirBytes},
+			{"data_dir_size", dataBytes},
+			{"log_dir_size", logBytes},
 			{"last_processed_zxid", s.Zxid},
 			{"num_alive_client_connections", s.Connections},
 			{"auth_failed_count", s.AuthFailed},
@@ -310,7 +369,7 @@ func (a *Admin) serverStats() object {
 		}},
 		{"client_response", s.ResponseSizes},
 	}
-	if s.Mode == "leader" {
+	if s.Mode == modeLeader {
 		o = append(o, field{"proposal_stats", s.ProposalSizes})
 	}
 	return append(o, field{"node_count", s.Nodes})

@@ -2,8 +2,12 @@ package zkadmin
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
+
+	"cairn/engine/ensemble/quorum"
+	"cairn/platform/observe"
 )
 
 // Source is the server as zkadmin sees it. All methods may be called from any goroutine, and what they return belongs to
@@ -31,6 +35,9 @@ type Latency struct {
 	Sum, Count int64
 }
 
+// rounded is a mean as AvgMinMaxCounter rounds it.
+func rounded(mean float64) float64 { return math.Floor(mean*10000+0.5) / 10000 }
+
 // Add counts one request.
 func (l *Latency) Add(ms int64) {
 	if l.Count == 0 || ms < l.Min {
@@ -46,8 +53,7 @@ func (l *Latency) Average() float64 {
 	if l.Count == 0 {
 		return 0
 	}
-	avg := float64(l.Sum) / float64(l.Count)
-	return float64(int64(avg*10000+0.5)) / 10000
+	return rounded(float64(l.Sum) / float64(l.Count))
 }
 
 // Sizes are the last, smallest and largest size of something in bytes; -1 before the first (BufferStats).
@@ -76,8 +82,8 @@ type Stats struct {
 	ReadOnly bool
 	// Mode is standalone, leader, follower, observer or read-only.
 	Mode string
-	// Latency of all requests; ReadLatency and UpdateLatency of reads and of writes.
-	Latency, ReadLatency, UpdateLatency Latency
+	// Latency of all requests.
+	Latency Latency
 	// Received and Sent count packets.
 	Received, Sent int64
 	Connections    int
@@ -95,22 +101,20 @@ type Stats struct {
 	ResponseSizes Sizes
 	// ProposalSizes are shown by a leader of several servers alone.
 	ProposalSizes Sizes
-	DataDirBytes  int64
-	LogDirBytes   int64
 	Uptime        time.Duration
-	OpenFiles     int64
-	MaxFiles      int64
 	AuthFailed    int64
-	// Counters are further counters under their names in ServerMetrics.
-	Counters []Counter
+	// DirSizes are the bytes of the snapshots and of the log, OpenFiles how many files the process has open and may have.
+	// Both look at files and are called when they are shown. Nil: zeros, and -1.
+	DirSizes, OpenFiles func() (int64, int64)
+	// Counters are further counters under their names in ServerMetrics. Metered are those that the box's metrics have under
+	// these names themselves, and Summaries likewise.
+	Counters, Metered []Counter
+	Summaries         []Summary
 	// LastSnapshot is the zxid and time of the newest snapshot; a zero time means none.
 	LastSnapshotZxid int64
 	LastSnapshotTime time.Time
-	// LeaderID is the number of the leading server, LeaderAddress where it listens for its peers.
-	LeaderID      int64
-	LeaderAddress string
-	// Voters and Observers are the members of an ensemble of several servers; both are zero when alone.
-	Voters, Observers int
+	// Quorum is what a server that is one of several knows of them; nil when it stands alone.
+	Quorum *Quorum
 	// Digests are the newest (zxid, digest) pairs of the tree, oldest first.
 	Digests []Digest
 }
@@ -119,6 +123,47 @@ type Stats struct {
 type Counter struct {
 	Name  string
 	Value int64
+}
+
+// Summary is one summary of ServerMetrics.
+type Summary struct {
+	Name string
+	observe.Span
+}
+
+// Quorum is what a server knows of its ensemble.
+type Quorum struct {
+	// Leader is the number of the server that leads, 0 when none is known.
+	Leader int64
+	// Voters is how many vote.
+	Voters int
+	// Learners are the other servers as the leader sees them, in the order of their numbers; nil elsewhere.
+	Learners []Learner
+	// PendingSyncs are those that wait on this server.
+	PendingSyncs int
+	// LeaderUptime is how long this server leads; 0 when it does not.
+	LeaderUptime time.Duration
+	// Servers are the lines of the configuration. It is called by what shows them, and by nothing else: it reads the text.
+	Servers func() quorum.Config
+}
+
+// Learner is another server as the leader sees it.
+type Learner struct {
+	Server int64
+	// Votes, or Observer: is to observe. One that does neither is to vote and has not got the log yet.
+	Votes, Observer bool
+	// Heard lately; Synced: keeps up besides.
+	Heard, Synced bool
+}
+
+// count is how many learners are so.
+func (q *Quorum) count(so func(l *Learner) bool) (n int) {
+	for i := range q.Learners {
+		if so(&q.Learners[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 // Digest is the tree's digest after a zxid.
@@ -153,6 +198,10 @@ type Connection struct {
 // Session is one live session.
 type Session struct {
 	ID int64
+	// Timeout is what was agreed with its client.
+	Timeout time.Duration
+	// Local: only this server knows it.
+	Local bool
 	// Expires is the tick at which it would end if nothing more were heard of it. Zero when another server decides.
 	Expires time.Time
 	// Ephemerals are the paths that it owns.
@@ -184,6 +233,10 @@ type Config struct {
 	MinSessionTimeout, MaxSessionTimeout time.Duration
 	ListenBacklog                        int
 	ServerID                             int64
+	// InitLimit and SyncLimit are ticks that conf of one of several servers shows. LocalSessions: sessions begin as this
+	// server's own, which dump tells apart.
+	InitLimit, SyncLimit int
+	LocalSessions        bool
 	// InitialConfiguration is the text of the configuration file, for icfg.
 	InitialConfiguration string
 	// Properties are the system properties, for sysp. Passwords must not be among them.
@@ -220,6 +273,20 @@ func (c *Connection) interest() int {
 		n |= 4
 	}
 	return n
+}
+
+func (s *Stats) dirSizes() (data, log int64) {
+	if s.DirSizes == nil {
+		return 0, 0
+	}
+	return s.DirSizes()
+}
+
+func (s *Stats) openFiles() (open, most int64) {
+	if s.OpenFiles == nil {
+		return -1, -1
+	}
+	return s.OpenFiles()
 }
 
 func (s *Stats) countWatches() int {

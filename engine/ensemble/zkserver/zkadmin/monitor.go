@@ -3,6 +3,8 @@ package zkadmin
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io"
 )
 
 // field is one name and value of an ordered JSON object.
@@ -38,13 +40,64 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// monitor are the fields of mntr and monitor: version and state, the gauges of ZooKeeperServer.registerMetrics, then the
-// counters that are kept here and the two latency summaries.
+// monitor are the fields of mntr and monitor: version and state, the gauges, then what ServerMetrics counts and has an
+// honest counterpart here. The percentiles of its summaries are in the box's metrics alone.
 func (a *Admin) monitor() object {
 	s := a.source.Stats()
+	o := object{{"version", a.cfg.fullVersion()}, {"server_state", s.Mode}}
+	if q := s.Quorum; q != nil && !s.ReadOnly {
+		o = append(o, field{"peer_state", peerState(&s)})
+		if s.Mode == modeObserver {
+			o = append(o, field{"observer_master_id", q.Leader})
+		}
+	}
+	o = append(o, s.gauges()...)
+	for _, c := range append(s.Counters, s.Metered...) {
+		o = append(o, field{c.Name, c.Value})
+	}
+	for _, m := range s.Summaries {
+		o = append(o, field{"avg_" + m.Name, rounded(m.Average())}, field{"min_" + m.Name, m.Min}, field{"max_" + m.Name, m.Max},
+			field{"cnt_" + m.Name, m.Count}, field{"sum_" + m.Name, m.Sum})
+	}
+	return o
+}
+
+// WriteMetrics writes the gauges and counters that the box's metrics do not have under ZooKeeper's names, in Prometheus's
+// text format.
+func (a *Admin) WriteMetrics(w io.Writer) {
+	s := a.source.Stats()
+	for _, g := range s.gauges() {
+		_, _ = fmt.Fprintf(w, "%s %v\n", g.name, g.value)
+	}
+	for _, c := range s.Counters {
+		_, _ = fmt.Fprintf(w, "%s %d\n", c.Name, c.Value)
+	}
+}
+
+// The modes of a server that is one of several and serves writes.
+const (
+	modeLeader   = "leader"
+	modeFollower = "follower"
+	modeObserver = "observer"
+)
+
+// peerState is QuorumPeer.getDetailedPeerState.
+func peerState(s *Stats) string {
+	switch {
+	case s.Quorum.Leader == 0:
+		return "looking"
+	case s.Mode == modeLeader:
+		return "leading - broadcast"
+	case s.Mode == modeObserver:
+		return "observing - broadcast"
+	}
+	return "following - broadcast"
+}
+
+// gauges are those of ZooKeeperServer.registerMetrics and of its subclass for the server's role.
+func (s *Stats) gauges() object {
+	openFiles, maxFiles := s.openFiles()
 	o := object{
-		{"version", a.cfg.fullVersion()},
-		{"server_state", s.Mode},
 		{"avg_latency", s.Latency.Average()},
 		{"min_latency", s.Latency.Min},
 		{"max_latency", s.Latency.Max},
@@ -59,8 +112,8 @@ func (a *Admin) monitor() object {
 		{"approximate_data_size", s.DataBytes},
 		{"global_sessions", s.Sessions},
 		{"local_sessions", s.LocalSessions},
-		{"open_file_descriptor_count", s.OpenFiles},
-		{"max_file_descriptor_count", s.MaxFiles},
+		{"open_file_descriptor_count", openFiles},
+		{"max_file_descriptor_count", maxFiles},
 		{"connection_drop_probability", 0.0},
 		{"last_client_response_size", s.ResponseSizes.Last},
 		{"max_client_response_size", s.ResponseSizes.Max},
@@ -70,23 +123,28 @@ func (a *Admin) monitor() object {
 		{"non_mtls_remote_conn_count", 0},
 		{"non_mtls_local_conn_count", 0},
 	}
-	if s.Voters > 1 {
-		o = append(o, field{"quorum_size", s.Voters})
-		if s.Mode == "leader" {
-			o = append(o, field{"learners", s.Voters + s.Observers - 1},
-				field{"last_proposal_size", s.ProposalSizes.Last},
-				field{"max_proposal_size", s.ProposalSizes.Max},
-				field{"min_proposal_size", s.ProposalSizes.Min})
-		}
+	q := s.Quorum
+	if q == nil || s.ReadOnly {
+		return o
 	}
-	for _, c := range s.Counters {
-		o = append(o, field{c.Name, c.Value})
+	o = append(o, field{"quorum_size", q.Voters})
+	if s.Mode == modeFollower {
+		o = append(o, field{"synced_observers", 0}) // observers are the leader's alone
 	}
-	o = appendLatency(o, "readlatency", s.ReadLatency)
-	return appendLatency(o, "updatelatency", s.UpdateLatency)
+	if s.Mode != modeLeader {
+		return o
+	}
+	return append(o, object{
+		{"learners", q.count(func(l *Learner) bool { return l.Heard })},
+		{"synced_followers", q.count(func(l *Learner) bool { return l.Synced && !l.Observer })},
+		{"synced_non_voting_followers", q.count(func(l *Learner) bool { return l.Synced && !l.Observer && !l.Votes })},
+		{"synced_observers", q.count((*Learner).syncedObserver)},
+		{"pending_syncs", q.PendingSyncs},
+		{"leader_uptime", q.LeaderUptime.Milliseconds()},
+		{"last_proposal_size", s.ProposalSizes.Last},
+		{"max_proposal_size", s.ProposalSizes.Max},
+		{"min_proposal_size", s.ProposalSizes.Min},
+	}...)
 }
 
-func appendLatency(o object, name string, l Latency) object {
-	return append(o, field{"avg_" + name, l.Average()}, field{"min_" + name, l.Min}, field{"max_" + name, l.Max},
-		field{"cnt_" + name, l.Count}, field{"sum_" + name, l.Sum})
-}
+func (l *Learner) syncedObserver() bool { return l.Synced && l.Observer }

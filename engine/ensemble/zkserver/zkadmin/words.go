@@ -114,6 +114,7 @@ func (a *Admin) Answer(name string, argument []byte) string {
 
 func (a *Admin) conf(b *strings.Builder) {
 	s := a.source.Stats()
+	dataBytes, logBytes := s.dirSizes()
 	for _, p := range []struct {
 		name  string
 		value any
@@ -121,9 +122,9 @@ func (a *Admin) conf(b *strings.Builder) {
 		{"clientPort", a.cfg.ClientPort},
 		{"secureClientPort", a.cfg.SecureClientPort},
 		{"dataDir", a.cfg.DataDir},
-		{"dataDirSize", s.DataDirBytes},
+		{"dataDirSize", dataBytes},
 		{"dataLogDir", a.cfg.DataLogDir},
-		{"dataLogSize", s.LogDirBytes},
+		{"dataLogSize", logBytes},
 		{"tickTime", a.cfg.TickTime.Milliseconds()},
 		{"maxClientCnxns", a.cfg.MaxClientConnections},
 		{"minSessionTimeout", a.cfg.MinSessionTimeout.Milliseconds()},
@@ -132,6 +133,24 @@ func (a *Admin) conf(b *strings.Builder) {
 		{"serverId", a.cfg.ServerID},
 	} {
 		fmt.Fprintf(b, "%s=%v\n", p.name, p.value)
+	}
+	if s.Quorum != nil {
+		a.confQuorum(b, &s)
+	}
+}
+
+// confQuorum is what QuorumZooKeeperServer.dumpConf adds, and ReadOnlyZooKeeperServer's but for the membership.
+func (a *Admin) confQuorum(b *strings.Builder, s *Stats) {
+	servers := s.Quorum.Servers()
+	own, _ := servers.Server(a.cfg.ServerID)
+	peerType := 0
+	if own.Observer {
+		peerType = 1
+	}
+	fmt.Fprintf(b, "initLimit=%d\nsyncLimit=%d\nelectionAlg=3\nelectionPort=%d\nquorumPort=%d\npeerType=%d\n",
+		a.cfg.InitLimit, a.cfg.SyncLimit, own.ElectionPort, own.PeerPort, peerType)
+	if !s.ReadOnly {
+		fmt.Fprintf(b, "membership: \n%sversion=%x", servers.Lines(), servers.Version)
 	}
 }
 
@@ -172,17 +191,14 @@ func (c *Connection) averageLatency() int64 {
 
 func (a *Admin) dirs(b *strings.Builder) {
 	s := a.source.Stats()
-	fmt.Fprintf(b, "datadir_size: %d\nlogdir_size: %d\n", s.DataDirBytes, s.LogDirBytes)
+	data, log := s.dirSizes()
+	fmt.Fprintf(b, "datadir_size: %d\nlogdir_size: %d\n", data, log)
 }
 
 func (a *Admin) dump(b *strings.Builder) {
 	sessions := a.source.Sessions()
-	b.WriteString("SessionTracker dump:\nSession ")
-	var expiries []expiry
-	for _, s := range sessions {
-		expiries = append(expiries, expiry{s.Expires, hex(s.ID)})
-	}
-	dumpExpiries(b, expiries)
+	b.WriteString("SessionTracker dump:\n")
+	a.dumpSessions(b, sessions)
 	b.WriteString("ephemeral nodes dump:\n")
 	owners := 0
 	for _, s := range sessions {
@@ -201,11 +217,48 @@ func (a *Admin) dump(b *strings.Builder) {
 		}
 	}
 	b.WriteString("Connections dump:\nConnections ")
-	expiries = expiries[:0]
+	var expiries []expiry
 	for _, c := range a.connections() {
 		expiries = append(expiries, expiry{c.Expires, fmt.Sprintf("ip: %s sessionId: %s", c.remote(), hex(c.SessionID))})
 	}
 	dumpExpiries(b, expiries)
+}
+
+// dumpSessions is the trackers' part: when the sessions end is the leader's to know, and of its own each server's.
+func (a *Admin) dumpSessions(b *strings.Builder, sessions []Session) {
+	var local, global []expiry
+	for _, s := range sessions {
+		if e := (expiry{s.Expires, hex(s.ID)}); s.Local {
+			local = append(local, e)
+		} else {
+			global = append(global, e)
+		}
+	}
+	learner := a.learns()
+	if a.cfg.LocalSessions {
+		b.WriteString("Local Session ")
+		dumpExpiries(b, local)
+		if !learner {
+			b.WriteString("Global ")
+		}
+	}
+	if !learner {
+		b.WriteString("Session ")
+		dumpExpiries(b, global)
+		return
+	}
+	fmt.Fprintf(b, "Global Sessions(%d):\n", len(global))
+	for _, s := range sessions {
+		if !s.Local {
+			fmt.Fprintf(b, "%s\t%dms\n", hex(s.ID), s.Timeout.Milliseconds())
+		}
+	}
+}
+
+// learns tells whether the server follows or observes.
+func (a *Admin) learns() bool {
+	mode := a.source.Stats().Mode
+	return mode == modeFollower || mode == modeObserver
 }
 
 type expiry struct {
@@ -301,7 +354,7 @@ func (a *Admin) stat(b *strings.Builder, clients bool) {
 	fmt.Fprintf(b, "Latency min/avg/max: %d/%v/%d\n", s.Latency.Min, javaNumber(s.Latency.Average()), s.Latency.Max)
 	fmt.Fprintf(b, "Received: %d\nSent: %d\nConnections: %d\nOutstanding: %d\n", s.Received, s.Sent, s.Connections, s.Outstanding)
 	fmt.Fprintf(b, "Zxid: %s\nMode: %s\nNode count: %d\n", hex(s.Zxid), s.Mode, s.Nodes)
-	if s.Mode == "leader" {
+	if s.Mode == modeLeader {
 		fmt.Fprintf(b, "Proposal sizes last/min/max: %d/%d/%d\n", s.ProposalSizes.Last, s.ProposalSizes.Min, s.ProposalSizes.Max)
 	}
 }

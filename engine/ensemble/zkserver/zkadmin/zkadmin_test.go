@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cairn/engine/ensemble/quorum"
+	"cairn/platform/observe"
 )
 
 // told is a Source that says what it was told to.
@@ -38,7 +41,7 @@ func (s *told) Authorize(header string, _ netip.Addr) (int, string) {
 func example() *told {
 	at := time.Unix(1_800_000_000, 0)
 	return &told{
-		stats: Stats{Serving: true, Mode: "leader", Voters: 3, Zxid: 0x1f, Nodes: 5, Latency: Latency{Min: 1, Max: 9, Sum: 16, Count: 3},
+		stats: Stats{Serving: true, Mode: "leader", Quorum: trio(), Zxid: 0x1f, Nodes: 5, Latency: Latency{Min: 1, Max: 9, Sum: 16, Count: 3},
 			ProposalSizes: Sizes{Last: 48, Min: 36, Max: 90}, ResponseSizes: NoSizes(), Digests: []Digest{{Zxid: 0x1e, Digest: 1 << 63, Version: 2}}},
 		connections: []Connection{
 			{Remote: netip.MustParseAddrPort("10.0.0.2:40000"), Reading: true, Writing: true, Outstanding: 2, Received: 7, Sent: 6, SessionID: 0x100,
@@ -51,9 +54,23 @@ func example() *told {
 	}
 }
 
+// trio is what the leader of three voters and an observer, of which one voter is away, knows.
+func trio() *Quorum {
+	servers, err := quorum.ParseConfig("server.1=a:2:3:participant;0.0.0.0:1\nserver.2=b:2:3:participant\nserver.3=c:2:3\nserver.4=[::1]:2:3:observer;9\nversion=1f\n")
+	if err != nil {
+		panic(err)
+	}
+	return &Quorum{
+		Leader: 1, Voters: 3, PendingSyncs: 2, LeaderUptime: 5 * time.Second, Servers: func() quorum.Config { return servers },
+		Learners: []Learner{
+			{Server: 2, Votes: true, Heard: true, Synced: true}, {Server: 3, Votes: true}, {Server: 4, Observer: true, Heard: true, Synced: true},
+		},
+	}
+}
+
 func newAdmin(s Source, words ...string) *Admin {
 	return New(Config{Version: "3.9.5-x", Built: time.Date(2026, 2, 11, 20, 18, 0, 0, time.UTC), Words: words, CommandURL: "/commands",
-		TickTime: 2 * time.Second, MinSessionTimeout: 4 * time.Second, MaxSessionTimeout: 40 * time.Second, ClientPort: 2181, SecureClientPort: -1,
+		TickTime: 2 * time.Second, ServerID: 1, InitLimit: 10, SyncLimit: 5, MinSessionTimeout: 4 * time.Second, MaxSessionTimeout: 40 * time.Second, ClientPort: 2181, SecureClientPort: -1,
 		Properties: map[string]string{"b": "2", "a": "1"}}, s)
 }
 
@@ -73,14 +90,128 @@ func TestAnswers(t *testing.T) {
 		"hash": "1e: -9223372036854775808\n",
 		"isro": "rw", "ruok": "imok", "gtmk": "306",
 		"conf": "clientPort=2181\nsecureClientPort=-1\ndataDir=\ndataDirSize=0\ndataLogDir=\ndataLogSize=0\ntickTime=2000\nmaxClientCnxns=0\n" +
-			"minSessionTimeout=4000\nmaxSessionTimeout=40000\nclientPortListenBacklog=0\nserverId=0\n",
+			"minSessionTimeout=4000\nmaxSessionTimeout=40000\nclientPortListenBacklog=0\nserverId=1\n" +
+			"initLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=3\nquorumPort=2\npeerType=0\nmembership: \n" +
+			"server.1=a:2:3:participant;0.0.0.0:1\nserver.2=b:2:3:participant\nserver.3=c:2:3:participant\nserver.4=[::1]:2:3:observer;0.0.0.0:9\nversion=1f",
 	} {
 		if got := a.Answer(word, nil); got != want {
 			t.Errorf("%s:\n%q, want\n%q", word, got, want)
 		}
 	}
-	if got := a.Answer("mntr", nil); !strings.Contains(got, "zk_avg_latency\t5.3333\n") || !strings.Contains(got, "zk_quorum_size\t3\n") || !strings.Contains(got, "zk_learners\t2\n") {
-		t.Errorf("%q", got)
+}
+
+// What mntr shows depends on the server's role.
+func TestMonitorByRole(t *testing.T) {
+	s := example()
+	s.stats.Counters, s.stats.Metered = []Counter{{"bytes_received_count", 7}}, []Counter{{"commit_count", 8}}
+	s.stats.Summaries = []Summary{{"election_time", observe.Span{Totals: observe.Totals{Count: 3, Sum: 16}, Min: 1, Max: 9}}}
+	a := newAdmin(s, "*")
+	always := "zk_avg_latency\t5.3333 zk_bytes_received_count\t7 zk_commit_count\t8 zk_avg_election_time\t5.3333 zk_min_election_time\t1 " +
+		"zk_max_election_time\t9 zk_cnt_election_time\t3 zk_sum_election_time\t16"
+	for _, role := range []struct{ mode, has, lacks string }{
+		{"leader", "zk_peer_state\tleading - broadcast zk_quorum_size\t3 zk_learners\t2 zk_synced_followers\t1 zk_synced_observers\t1 " +
+			"zk_synced_non_voting_followers\t0 zk_pending_syncs\t2 zk_leader_uptime\t5000 zk_last_proposal_size\t48", "zk_observer_master_id"},
+		{"follower", "zk_peer_state\tfollowing - broadcast zk_quorum_size\t3 zk_synced_observers\t0", "zk_learners zk_leader_uptime zk_max_proposal_size zk_observer_master_id"},
+		{"observer", "zk_peer_state\tobserving - broadcast zk_quorum_size\t3 zk_observer_master_id\t1", "zk_learners zk_synced_observers"},
+		{"standalone", "", "zk_peer_state zk_quorum_size zk_learners"},
+	} {
+		s.stats.Mode, s.stats.Quorum = role.mode, trio()
+		if role.mode == "standalone" {
+			s.stats.Quorum = nil
+		}
+		got := a.Answer("mntr", nil)
+		for _, line := range strings.Split(strings.TrimSpace(always+" zk_server_state\t"+role.mode+" "+role.has), " zk_") {
+			if want := "zk_" + strings.TrimPrefix(line, "zk_") + "\n"; !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in %s", role.mode, want, got)
+			}
+		}
+		for _, name := range strings.Fields(role.lacks) {
+			if strings.Contains(got, name+"\t") {
+				t.Errorf("%s: %s in %s", role.mode, name, got)
+			}
+		}
+	}
+	s.stats.Quorum = trio()
+	if s.stats.Quorum.Leader = 0; !strings.Contains(a.Answer("mntr", nil), "zk_peer_state\tlooking\n") {
+		t.Error("nobody leads, and it does not look")
+	}
+}
+
+// Prometheus gets what the box's metrics do not have themselves, each once.
+func TestMetrics(t *testing.T) {
+	s := example()
+	s.stats.Counters, s.stats.Metered = []Counter{{"bytes_received_count", 7}}, []Counter{{"commit_count", 8}}
+	var b strings.Builder
+	newAdmin(s).WriteMetrics(&b)
+	got := b.String()
+	for _, want := range []string{"avg_latency 5.3333\n", "\nquorum_size 3\n", "\nsynced_followers 1\n", "\nbytes_received_count 7\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(got) {
+		name, _, _ := strings.Cut(line, " ")
+		if seen[name] || name == "commit_count" || name == "version" {
+			t.Errorf("%q", line)
+		}
+		seen[name] = true
+	}
+}
+
+// A learner knows the sessions of all, and of its own alone when they end.
+func TestDumpByRole(t *testing.T) {
+	s := example()
+	s.sessions = append(s.sessions, Session{ID: 0x300, Expires: s.sessions[0].Expires, Local: true})
+	s.sessions[1].Timeout = 6 * time.Second
+	cfg := newAdmin(s, "*").cfg
+	cfg.LocalSessions = true
+	a := New(cfg, s)
+	const ephemerals = "ephemeral nodes dump:\n"
+	at := " expire at Fri Jan 15 08:00:00 UTC 2027:\n"
+	for mode, want := range map[string]string{
+		"leader": "SessionTracker dump:\nLocal Session Sets (1)/(1):\n1" + at + "\t0x300\nGlobal Session Sets (1)/(2):\n2" + at + "\t0x100\n\t0x200\n",
+		"follower": "SessionTracker dump:\nLocal Session Sets (1)/(1):\n1" + at + "\t0x300\nGlobal Sessions(2):\n" +
+			"0x100\t0ms\n0x200\t6000ms\n",
+	} {
+		s.stats.Mode = mode
+		if got, _, _ := strings.Cut(a.Answer("dump", nil), ephemerals); got != want {
+			t.Errorf("%s: %q, want %q", mode, got, want)
+		}
+	}
+	if got := answerOf(t, a, "dump")["expiry_time_to_session_ids"]; len(got.(map[string]any)) != 0 {
+		t.Errorf("a follower says when the sessions end: %v", got)
+	}
+}
+
+func answerOf(t *testing.T, a *Admin, name string) map[string]any {
+	t.Helper()
+	w := httptest.NewRecorder()
+	a.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/commands/"+name, nil))
+	m := map[string]any{}
+	if err := json.Unmarshal(w.Body.Bytes(), &m); err != nil || m["error"] != nil {
+		t.Fatalf("%s: %s %v", name, w.Body, err)
+	}
+	return m
+}
+
+// TestQuorumCommands wants what the leader of three voters and an observer says of them.
+func TestQuorumCommands(t *testing.T) {
+	a := newAdmin(example(), "*")
+	for name, want := range map[string]string{
+		"leader": `{"command":"leader","error":null,"is_leader":true,"leader_id":1,"leader_ip":"a"}`,
+		"voting_view": `{"command":"voting_view","current_config":{` +
+			`"1":{"clientAddress":"0.0.0.0:1","electionAddresses":["a:3"],"learnerType":"participant","serverAddresses":["a:2"]},` +
+			`"2":{"clientAddress":"","electionAddresses":["b:3"],"learnerType":"participant","serverAddresses":["b:2"]},` +
+			`"3":{"clientAddress":"","electionAddresses":["c:3"],"learnerType":"participant","serverAddresses":["c:2"]}},"error":null}`,
+		"observers": `{"command":"observers","error":null,"observers":[{"remote_socket_address":"[::1]:2","sid":4}],"synced_observers":1}`,
+		"zabstate": `{"client_address":"0.0.0.0:1","command":"zabstate","election_address":"a:3","error":null,"is_leader":true,"last_zxid":"0x1f",` +
+			`"myid":1,"quorum_address":"a:2","voting":true,"zab_counter":31,"zab_epoch":0,"zabstate":"broadcast"}`,
+	} {
+		got, err := json.Marshal(answerOf(t, a, name))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %s %v, want\n%s", name, got, err, want)
+		}
 	}
 }
 
