@@ -157,9 +157,13 @@ func printMembers(out printer, got ensemble.Cluster) error {
 		if m.Alive {
 			alive = "yes"
 		}
-		rows = append(rows, []any{m.Server, m.Role, m.State, alive, behind, m.Peer, m.Client})
+		build := m.Build
+		if build == "" {
+			build = "-"
+		}
+		rows = append(rows, []any{m.Server, m.Role, m.State, alive, behind, build, m.Peer, m.Client})
 	}
-	return out.table([]string{"SERVER", "ROLE", "STATE", "ALIVE", "BEHIND", "PEERS AT", "CLIENTS AT"}, rows)
+	return out.table([]string{"SERVER", "ROLE", "STATE", "ALIVE", "BEHIND", "BUILD", "PEERS AT", "CLIENTS AT"}, rows)
 }
 
 func clusterAdd() *cobra.Command {

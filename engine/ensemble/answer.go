@@ -55,6 +55,9 @@ func (o *owner) stand(q ask) answer {
 		}
 		return answer{Standing: standingWait}
 	}
+	if rules := o.e.tree.Rules(); q.Raft == 0 && q.Rules != 0 && q.Rules < rules {
+		return answer{Standing: standingOlder, Rules: rules, Build: o.e.cfg.Build} // it would stop at the first entry, and is not waited for
+	}
 	m, ok := o.roster.Member(q.Server)
 	switch {
 	case q.Raft != 0 && ok && m.Raft == q.Raft: // it belongs, and hears of no leader

@@ -45,6 +45,10 @@ type ClusterMember struct {
 	Behind int64  `json:"behind"`
 	Peer   string `json:"peer"`
 	Client string `json:"client,omitempty"`
+	// Build is the cairn that runs there, and Rules the newest that it can run; empty and 0 where it has not said so to the
+	// leader lately.
+	Build string `json:"build,omitempty"`
+	Rules uint32 `json:"rules,omitempty"`
 	// Line is the server's line of the configuration, without its number.
 	Line string `json:"line"`
 }
@@ -121,10 +125,12 @@ func (o *owner) clusterMember(s quorum.Server, progress map[uint64]tracker.Progr
 	default:
 		m.State = "joining"
 	}
+	said := o.said[m.Server]
+	m.Build, m.Rules = said.build, said.rules
 	pr, known := progress[place.Raft]
 	switch {
 	case m.Server == o.e.cfg.Box:
-		m.Alive = true
+		m.Alive, m.Build, m.Rules = true, o.e.cfg.Build, o.e.cfg.Rules
 		if o.role == raft.StateLeader {
 			m.Behind = 0
 		}

@@ -13,6 +13,7 @@ func (o *owner) fail(cause error) {
 	}
 	err := errors.Join(ErrFailed, cause)
 	o.e.failure.Store(&err)
+	o.e.metrics.failures.Inc()
 	o.e.deps.Observer.Log.Error("ensemble failed and serves no more", "error", cause)
 	o.end(err)
 }

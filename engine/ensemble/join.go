@@ -30,6 +30,8 @@ type ask struct {
 	Disk   string `json:"disk"`
 	// Raft is set when the box has begun, and asks because it has heard of no leader for long.
 	Raft uint64 `json:"raft,omitempty"`
+	// Rules are the newest that the box can run, 0 where it does not say.
+	Rules uint32 `json:"rules,omitempty"`
 	// Cluster asks for the ensemble as the leader sees it instead.
 	Cluster bool `json:"cluster,omitempty"`
 }
@@ -44,6 +46,7 @@ const (
 	standingWait     standing = "wait"     // it will be known soon
 	standingStranger standing = "stranger" // no server of that number belongs to the ensemble
 	standingOccupied standing = "occupied" // the server of that number is here, with another disk
+	standingOlder    standing = "older"    // the ensemble's tree is under Rules, which the one who asks does not know
 	standingRemoved  standing = "removed"  // the raft id has no place any more
 )
 
@@ -53,6 +56,8 @@ type answer struct {
 	Disk     string   `json:"disk,omitempty"` // of the one who answers
 	Raft     uint64   `json:"raft,omitempty"` // of the one who asked
 	Given    uint32   `json:"given,omitempty"`
+	Rules    uint32   `json:"rules,omitempty"`
+	Build    string   `json:"build,omitempty"`    // of the one who answers
 	Promised uint64   `json:"promised,omitempty"` // the highest index that Raft is known to have acknowledged
 	// Founders and Learners are the raft ids that the log begins with.
 	Founders []uint64 `json:"founders,omitempty"`
@@ -82,6 +87,7 @@ type joining struct {
 	answers map[uint64]answer
 	more    []uint64 // servers that answers have named
 	said    standing
+	older   string // why this build is too old
 }
 
 // limbo tells whether this box takes no part in raft yet.
@@ -115,7 +121,7 @@ func (o *owner) askOthers() {
 
 // question is what this box asks: how it stands, or how the ensemble does.
 func (o *owner) question(cluster bool) []byte {
-	b, err := json.Marshal(ask{Server: o.e.cfg.Box, Disk: o.member.Disk, Raft: o.member.Raft, Cluster: cluster})
+	b, err := json.Marshal(ask{Server: o.e.cfg.Box, Disk: o.member.Disk, Raft: o.member.Raft, Rules: o.e.cfg.Rules, Cluster: cluster})
 	if err != nil {
 		panic(err) // numbers and strings only
 	}
@@ -181,6 +187,10 @@ func (o *owner) say(server uint64, a answer) {
 		log.Warn("this server does not belong to the ensemble yet: add it with reconfig", "server", o.e.cfg.Box, "says", server)
 	case standingOccupied:
 		log.Error("another box is this server and is alive: two boxes have the same myid", "server", o.e.cfg.Box, "says", server)
+	case standingOlder:
+		o.join.older = fmt.Sprintf("the tree's rules are version %d and this build (%s) knows up to version %d: start the build that server %d runs (%s)",
+			a.Rules, o.e.cfg.Build, o.e.cfg.Rules, server, a.Build)
+		log.Error("this server cannot join: "+o.join.older, "server", o.e.cfg.Box)
 	default:
 		return
 	}
@@ -194,6 +204,9 @@ func (j *joining) why(o *owner) string {
 	}
 	if j.said == standingOccupied {
 		return "another box has its number and is alive"
+	}
+	if j.said == standingOlder {
+		return j.older
 	}
 	silent := 0
 	for _, server := range o.others() {

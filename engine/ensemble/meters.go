@@ -23,6 +23,15 @@ type meters struct {
 	looking                              *observe.Counter
 	elections, followSyncs, learnerSyncs *observe.Summary
 
+	// unavailable are the times from looking until this box could take writes again, leaderUnavailable those after which it
+	// led.
+	unavailable, leaderUnavailable *observe.Summary
+	// flushed are how many entries each flush of the log was for, flushes how long it took with its wait for the device.
+	flushed, flushes *observe.Summary
+	// opened is how long the snapshot and the log took to be read at the start, and loaded how many entries the log held.
+	opened, loaded *observe.Summary
+	failures       *observe.Counter
+
 	// fired are how many connections were told of a change, for changes of which one was.
 	fired map[jute.EventType]*observe.Summary
 
@@ -45,6 +54,9 @@ func newMeters(m *observe.Metrics) *meters {
 			jute.EventNodeCreated: m.Summary("node_created_watch_count"), jute.EventNodeDeleted: m.Summary("node_deleted_watch_count"),
 			jute.EventNodeDataChanged: m.Summary("node_changed_watch_count"), jute.EventNodeChildrenChanged: m.Summary("node_children_watch_count"),
 		},
+		unavailable: m.Summary("unavailable_time"), leaderUnavailable: m.Summary("leader_unavailable_time"),
+		flushed: m.Summary("sync_processor_batch_size"), flushes: m.Summary("sync_processor_queue_and_flush_time_ms"),
+		opened: m.Summary("dbinittime"), loaded: m.Summary("startup_txns_loaded"), failures: m.Counter("unrecoverable_error_count"),
 		expired: m.Counter("stale_sessions_expired"), snapshots: m.Counter("cairn_ensemble_snapshots_total"),
 		snapshotFails: m.Counter("cairn_ensemble_snapshot_failures_total"), mismatches: m.Counter("digest_mismatches_count"),
 		applySeconds: m.Histogram("cairn_ensemble_apply_seconds"), snapshotTime: m.Summary("snapshottime"),
@@ -83,6 +95,9 @@ func (o *owner) follows() bool { return o.lead != raft.None && o.role != raft.St
 // look begins the time without a leader.
 func (o *owner) look() {
 	o.leaderless = max(o.now.Mono, 1)
+	if o.lookedAt == 0 {
+		o.lookedAt = o.leaderless
+	}
 	if !o.alone() {
 		o.e.metrics.looking.Inc()
 	}
@@ -94,6 +109,22 @@ func (o *owner) found() {
 		o.e.metrics.elections.Add((o.now.Mono - o.leaderless).Milliseconds())
 	}
 	o.leaderless, o.foundAt = 0, o.now.Mono
+	if o.follows() && o.e.serving.Load() {
+		o.available()
+	}
+}
+
+// available ends the time in which this box could take no write.
+func (o *owner) available() {
+	if o.lookedAt == 0 || o.alone() {
+		return
+	}
+	ms := (o.now.Mono - o.lookedAt).Milliseconds()
+	o.lookedAt = 0
+	o.e.metrics.unavailable.Add(ms)
+	if o.ready {
+		o.e.metrics.leaderUnavailable.Add(ms)
+	}
 }
 
 // synced counts how long this box needed to serve after it knew of a leader.
@@ -106,4 +137,5 @@ func (o *owner) synced() {
 		s = o.e.metrics.learnerSyncs
 	}
 	s.Add((o.now.Mono - o.foundAt).Milliseconds())
+	o.available()
 }

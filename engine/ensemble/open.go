@@ -39,10 +39,13 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 			return nil, fmt.Errorf("open the ensemble in %s: %w", cfg.Dir, err)
 		}
 	}
+	began := deps.Runtime.Clock().Now().Mono
 	log, recovered, tree, err := openLog(cfg, deps)
 	if err != nil {
 		return nil, err
 	}
+	e.metrics.opened.Add((deps.Runtime.Clock().Now().Mono - began).Milliseconds())
+	e.metrics.loaded.Add(int64(len(recovered.Entries)))
 	e.tree = tree
 	o, err := e.start(log, recovered, m)
 	if err != nil {

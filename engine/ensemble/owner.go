@@ -57,7 +57,9 @@ type owner struct {
 	flushing  bool
 	inFlight  []*pb.Message
 	unflushed []*pb.Message
-	unsynced  bool // something was appended since the flush under way was asked for
+	appended  int           // entries since the flush under way was asked for
+	flushedAt time.Duration // when that was
+	unsynced  bool          // something was appended since the flush under way was asked for
 
 	// Other boxes: the writes handed to the leader, what the others hand to this one, and what they are told of sessions.
 	up          uplink
@@ -67,6 +69,7 @@ type owner struct {
 	nextState   time.Duration   // when the leader is told again what this box can run
 	raising     bool            // newer rules are being proposed
 	leaderless  time.Duration   // since when no leader is known; 0 while one is
+	lookedAt    time.Duration   // since when this box takes no writes, for want of a leader; 0 while it does
 	foundAt     time.Duration   // when the present leader was known first
 	readySince  time.Duration   // when this box became ready to lead
 	nextLearn   time.Duration   // when the leader looks at the others again

@@ -61,6 +61,7 @@ func (o *owner) append(m *pb.Message) {
 		o.snap.logBytes += int64(len(e.GetData()))
 	}
 	promised := len(m.GetEntries()) > 0
+	o.appended += len(m.GetEntries())
 	if o.follows() {
 		o.e.metrics.received.Add(len(m.GetEntries()))
 	}
@@ -105,6 +106,10 @@ func (o *owner) flush() {
 		return
 	}
 	o.flushing, o.unsynced = true, false
+	if o.appended > 0 {
+		o.e.metrics.flushed.Add(int64(o.appended))
+	}
+	o.appended, o.flushedAt = 0, o.now.Mono
 	o.inFlight, o.unflushed = o.unflushed, o.inFlight[:0]
 	box := o.e.box
 	o.e.deps.Syncer.Submit(syncer.Raft, o.log, func(err error) { box.Post(message{kind: msgFlushed, err: err}) })
@@ -113,6 +118,7 @@ func (o *owner) flush() {
 // flushed delivers what waited for the flush.
 func (o *owner) flushed(err error) {
 	o.flushing = false
+	o.e.metrics.flushes.Add((o.now.Mono - o.flushedAt).Milliseconds())
 	if err != nil {
 		o.fail(err)
 		return

@@ -109,6 +109,7 @@ func (o *owner) tellRole() {
 // Every session's timer starts anew, in full (ZooKeeper's LeaderSessionTracker does the same).
 func (o *owner) becomeReady() {
 	o.ready, o.again, o.readySince = true, true, max(o.now.Mono, 1)
+	o.available()
 	o.keep.Lead(o.now, o.e.tree.Sessions(), o.silence())
 	o.nextKeep = o.now.Mono
 	o.tellRole()

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+
+	"cairn/engine/ensemble/quorum"
 )
 
 // command is one command of the AdminServer (Commands.java).
@@ -279,8 +282,8 @@ func (a *Admin) commandVotingView(*http.Request) object {
 		for _, s := range q.Servers().Servers {
 			if !s.Observer {
 				view = append(view, field{strconv.FormatInt(s.ID, 10), object{
-					{"serverAddresses", []string{s.PeerAddress()}}, {"electionAddresses", []string{s.ElectionAddress()}},
-					{"clientAddress", s.ShownClientAddress()}, {"learnerType", s.Role()},
+					{"server_addresses", []string{s.PeerAddress()}}, {"election_addresses", []string{s.ElectionAddress()}},
+					{"client_address", s.ShownClientAddress()}, {"learner_type", s.Role()},
 				}})
 			}
 		}
@@ -303,14 +306,27 @@ func (a *Admin) commandZabState(*http.Request) object {
 	return object{
 		{"myid", a.cfg.ServerID},
 		{"is_leader", s.Mode == modeLeader},
-		{"quorum_address", own.PeerAddress()},
-		{"election_address", own.ElectionAddress()},
+		{"quorum_address", addresses(own, own.PeerPort)},
+		{"election_address", addresses(own, own.ElectionPort)},
 		{"client_address", own.ShownClientAddress()},
 		{"voting", ok && !own.Observer},
 		{"last_zxid", fmt.Sprintf("0x%x", uint64(s.Zxid))},
 		{"zab_epoch", s.Zxid >> 32},
 		{"zab_counter", s.Zxid & 0xffffffff},
 		{"zabstate", state},
+	}
+}
+
+// addresses is MultipleAddresses as a Java bean, of a server with one address, but for what can be reached: that is not tried.
+func addresses(s quorum.Server, port int) object {
+	one := net.JoinHostPort(s.Host, strconv.Itoa(port))
+	return object{
+		{"empty", s.Host == ""},
+		{"all_addresses", []string{one}},
+		{"wildcard_addresses", []string{net.JoinHostPort("0.0.0.0", strconv.Itoa(port))}},
+		{"all_ports", []int{port}},
+		{"all_host_strings", []string{s.Host}},
+		{"one", one},
 	}
 }
 

@@ -128,9 +128,6 @@ func (s *Stats) gauges() object {
 		return o
 	}
 	o = append(o, field{"quorum_size", q.Voters})
-	if s.Mode == modeFollower {
-		o = append(o, field{"synced_observers", 0}) // observers are the leader's alone
-	}
 	if s.Mode != modeLeader {
 		return o
 	}

@@ -111,7 +111,7 @@ func TestMonitorByRole(t *testing.T) {
 	for _, role := range []struct{ mode, has, lacks string }{
 		{"leader", "zk_peer_state\tleading - broadcast zk_quorum_size\t3 zk_learners\t2 zk_synced_followers\t1 zk_synced_observers\t1 " +
 			"zk_synced_non_voting_followers\t0 zk_pending_syncs\t2 zk_leader_uptime\t5000 zk_last_proposal_size\t48", "zk_observer_master_id"},
-		{"follower", "zk_peer_state\tfollowing - broadcast zk_quorum_size\t3 zk_synced_observers\t0", "zk_learners zk_leader_uptime zk_max_proposal_size zk_observer_master_id"},
+		{"follower", "zk_peer_state\tfollowing - broadcast zk_quorum_size\t3", "zk_synced_observers zk_learners zk_leader_uptime zk_max_proposal_size zk_observer_master_id"},
 		{"observer", "zk_peer_state\tobserving - broadcast zk_quorum_size\t3 zk_observer_master_id\t1", "zk_learners zk_synced_observers"},
 		{"standalone", "", "zk_peer_state zk_quorum_size zk_learners"},
 	} {
@@ -201,12 +201,13 @@ func TestQuorumCommands(t *testing.T) {
 	for name, want := range map[string]string{
 		"leader": `{"command":"leader","error":null,"is_leader":true,"leader_id":1,"leader_ip":"a"}`,
 		"voting_view": `{"command":"voting_view","current_config":{` +
-			`"1":{"clientAddress":"0.0.0.0:1","electionAddresses":["a:3"],"learnerType":"participant","serverAddresses":["a:2"]},` +
-			`"2":{"clientAddress":"","electionAddresses":["b:3"],"learnerType":"participant","serverAddresses":["b:2"]},` +
-			`"3":{"clientAddress":"","electionAddresses":["c:3"],"learnerType":"participant","serverAddresses":["c:2"]}},"error":null}`,
+			`"1":{"client_address":"0.0.0.0:1","election_addresses":["a:3"],"learner_type":"participant","server_addresses":["a:2"]},` +
+			`"2":{"client_address":"","election_addresses":["b:3"],"learner_type":"participant","server_addresses":["b:2"]},` +
+			`"3":{"client_address":"","election_addresses":["c:3"],"learner_type":"participant","server_addresses":["c:2"]}},"error":null}`,
 		"observers": `{"command":"observers","error":null,"observers":[{"remote_socket_address":"[::1]:2","sid":4}],"synced_observers":1}`,
-		"zabstate": `{"client_address":"0.0.0.0:1","command":"zabstate","election_address":"a:3","error":null,"is_leader":true,"last_zxid":"0x1f",` +
-			`"myid":1,"quorum_address":"a:2","voting":true,"zab_counter":31,"zab_epoch":0,"zabstate":"broadcast"}`,
+		"zabstate": `{"client_address":"0.0.0.0:1","command":"zabstate","election_address":` +
+			`{"all_addresses":["a:3"],"all_host_strings":["a"],"all_ports":[3],"empty":false,"one":"a:3","wildcard_addresses":["0.0.0.0:3"]},"error":null,"is_leader":true,"last_zxid":"0x1f",` +
+			`"myid":1,"quorum_address":{"all_addresses":["a:2"],"all_host_strings":["a"],"all_ports":[2],"empty":false,"one":"a:2","wildcard_addresses":["0.0.0.0:2"]},"voting":true,"zab_counter":31,"zab_epoch":0,"zabstate":"broadcast"}`,
 	} {
 		got, err := json.Marshal(answerOf(t, a, name))
 		if err != nil || string(got) != want {
