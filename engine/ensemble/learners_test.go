@@ -37,6 +37,14 @@ func TestLearners(t *testing.T) {
 	line.Observer = true
 	a.reconfig("server.4="+line.Text(), "")
 	sees(well(second), well(third), Learner{Server: 4, Observer: true, Heard: true, Synced: true})
+	a.cut[4] = true
+	sees(well(second), well(third), Learner{Server: 4, Observer: true})
+	a.s.RunFor(3 * time.Second)
+	line.Observer = false
+	a.reconfig("server.4="+line.Text(), "")
+	sees(well(second), well(third), Learner{Server: 4}) // it is to vote, and does not yet
+	clear(a.cut)
+	sees(well(second), well(third), well(4))
 	if since := leader.Status().LeadsSince; since == 0 || a.boxes[second].Status().LeadsSince != 0 {
 		t.Errorf("it leads since %v, and a follower since %v", since, a.boxes[second].Status().LeadsSince)
 	}
