@@ -62,13 +62,16 @@ func (l *Log) ReceiveSnapshot(index uint64, size int64, from io.Reader, restore 
 		err = l.admit(temp, m.SnapshotID)
 	}
 	if err != nil {
-		_ = l.deps.FS.Remove(temp) // or at the next Open
+		l.discard(temp)
 		return m, fmt.Errorf("receive the snapshot at index %d of %d bytes: %w", index, size, err)
 	}
 	return m, nil
 }
 
 func (l *Log) receive(temp string, index uint64, size int64, from io.Reader, restore func(SnapshotMeta, io.Reader) error) (m SnapshotMeta, err error) {
+	if l.isClosed() {
+		return m, ErrClosed
+	}
 	f, err := l.deps.FS.Open(temp, vfs.Create)
 	if err != nil {
 		return m, err

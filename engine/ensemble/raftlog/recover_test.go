@@ -153,6 +153,10 @@ func TestNoSnapshotIsCommittedAfterClose(t *testing.T) {
 	if _, err := l.ReceiveSnapshot(9, int64(len(file)), bytes.NewReader(file), into(&got)); !errors.Is(err, ErrClosed) {
 		t.Errorf("received after Close: %v", err)
 	}
+	if _, err := l.CreateSnapshot(w.meta); !errors.Is(err, ErrClosed) {
+		t.Errorf("begun after Close: %v", err)
+	}
+	open(t, dir, 0)
 	if names, _ := filepath.Glob(filepath.Join(dir, "snap", "*")); len(names) != 0 {
 		t.Errorf("left behind: %v", names)
 	}
@@ -176,4 +180,23 @@ func TestABurstIsNotKept(t *testing.T) {
 		t.Errorf("%d MiB are kept after a flush of 64", (after-before)>>20)
 	}
 	runtime.KeepAlive(l)
+}
+
+// A snapshot that is given up after Close touches nothing: the directory may be another Log's, which writes a snapshot of
+// the same name.
+func TestASnapshotGivenUpAfterCloseTouchesNothing(t *testing.T) {
+	dir := tempDir(t)
+	l, _ := open(t, dir, 0)
+	put(t, l, 1, "entry")
+	meta := SnapshotMeta{SnapshotID{1, 1}, ConfState{Voters: []uint64{1}}}
+	late, err := l.CreateSnapshot(meta)
+	must(t, err)
+	must(t, l.Close())
+	l, _ = open(t, dir, 0)
+	w, err := l.CreateSnapshot(meta)
+	must(t, err)
+	late.Abort()
+	if _, err := w.Commit(); err != nil {
+		t.Fatalf("the snapshot of the log that is open: %v", err)
+	}
 }

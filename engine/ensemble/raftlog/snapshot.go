@@ -61,6 +61,9 @@ func (l *Log) CreateSnapshot(m SnapshotMeta) (*SnapshotWriter, error) {
 	if len(conf) > confStateBytesMax || m.Index == 0 {
 		return nil, fmt.Errorf("snapshot at index %d with a membership of %d bytes", m.Index, len(conf))
 	}
+	if l.isClosed() {
+		return nil, ErrClosed
+	}
 	w := &SnapshotWriter{log: l, meta: m, temp: path.Join(l.snapDir, fmt.Sprintf("%0*d%s", segmentDigits, m.Index, snapshotTemp))}
 	var err error
 	if w.file, err = l.deps.FS.Open(w.temp, vfs.Create); err != nil {
@@ -144,7 +147,7 @@ func (w *SnapshotWriter) Commit() (int64, error) {
 		err = w.log.admit(w.temp, w.meta.SnapshotID)
 	}
 	if err != nil {
-		_ = w.log.deps.FS.Remove(w.temp) // or at the next Open
+		w.log.discard(w.temp)
 		return 0, fmt.Errorf("commit the snapshot at index %d: %w", w.meta.Index, err)
 	}
 	return w.at, nil
@@ -174,7 +177,16 @@ func (w *SnapshotWriter) Abort() {
 	}
 	_ = w.file.Close() // the file is removed: nothing can be lost with it
 	w.file = nil
-	_ = w.log.deps.FS.Remove(w.temp) // or at the next Open
+	w.log.discard(w.temp)
+}
+
+// discard removes what became of no snapshot, unless the log was closed: the next Open removes it then, and may be doing so.
+func (l *Log) discard(temp string) {
+	l.fileMu.Lock()
+	defer l.fileMu.Unlock()
+	if !l.isClosed() {
+		_ = l.deps.FS.Remove(temp) // or at the next Open
+	}
 }
 
 // keep notes a committed snapshot and removes what is older than those kept. One that came from another box meanwhile may
