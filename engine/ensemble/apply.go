@@ -22,6 +22,7 @@ func (o *owner) apply(entries []*pb.Entry) {
 		return
 	}
 	o.applyLocked(entries)
+	o.logOverQuota()
 	if o.doomed != nil {
 		o.fail(o.doomed)
 		return
@@ -123,6 +124,7 @@ func (o *owner) applyEntry(data []byte) error {
 		p.write.Before(o.e.tree, o.e.watches)
 	}
 	outcome := o.e.cfg.apply(o.e.tree, entry)
+	o.noteOverQuota(outcome.OverQuota)
 	for i := range outcome.Changes {
 		o.e.metrics.told(outcome.Changes[i].Kind, o.e.watches.fire(&outcome.Changes[i]))
 	}

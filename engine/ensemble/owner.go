@@ -90,6 +90,7 @@ type owner struct {
 	keep     *keeper.Keeper
 	nextKeep time.Duration // when the keeper is to be asked again
 
+	quotas    overQuota
 	leaving   resignation
 	reads     reads
 	roles     []func(Leadership)

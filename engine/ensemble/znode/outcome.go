@@ -26,6 +26,17 @@ type Outcome struct {
 	Closed []int64
 	// Replaced: all nodes but those below /cairn are others now (KindSwap). There are no Changes that tell of it.
 	Replaced bool
+	// OverQuota is the quota that the entry exceeds, the last if there are several; nil is none, and where quotas are not
+	// enforced. Beyond a soft limit the entry comes to pass all the same.
+	OverQuota *OverQuota
+}
+
+// OverQuota is a quota that is exceeded, or would be: what ZooKeeper logs of it (ZooKeeperServer.checkQuota).
+type OverQuota struct {
+	Path       string // what the quota is of
+	Limit      string // countLimit, countHardLimit, byteLimit or byteHardLimit
+	Hard       bool   // the entry is refused
+	Want, Most int64  // nodes, or bytes
 }
 
 // Result is the result of one op.

@@ -216,8 +216,8 @@ func (x *txn) writeStats(prefix string, stats quotaTrack) {
 	x.t.sum(id, hash)
 }
 
-// checkQuota is ZooKeeperServer.checkQuota: only a hard limit refuses, and only when quotas are enforced. The boxes' own
-// writes are never refused. Limits that cannot be read fail the request, as they do in ZooKeeper.
+// checkQuota is ZooKeeperServer.checkQuota: only a hard limit refuses, and only when quotas are enforced; a soft one is
+// told. The boxes' own writes are never refused. Limits that cannot be read fail the request, as they do in ZooKeeper.
 func (x *txn) checkQuota(path string, bytes, count int64) jute.Code {
 	if !x.e.has(FlagEnforceQuota) || x.acc.Internal {
 		return jute.OK
@@ -235,45 +235,32 @@ func (x *txn) checkQuota(path string, bytes, count int64) jute.Code {
 	if err != nil {
 		return jute.MarshallingError
 	}
-	checkCount := count != 0 && limits.countHard > -1
-	checkBytes := bytes != 0 && limits.bytesHard > -1
-	if (!checkCount && !checkBytes) || statsID == 0 {
+	if statsID == 0 {
 		return jute.OK
 	}
 	stats, err := parseQuota(x.t.data(statsID))
-	if err != nil {
+	switch {
+	case err != nil && (count != 0 && limits.countHard > -1 || bytes != 0 && limits.bytesHard > -1):
 		return jute.MarshallingError
-	}
-	if checkCount && stats.count+count > limits.countHard || checkBytes && stats.bytes+bytes > limits.bytesHard {
+	case err != nil:
+		return jute.OK
+	case count != 0 && x.exceeds(prefix, "count", stats.count+count, limits.count, limits.countHard),
+		bytes != 0 && x.exceeds(prefix, "byte", stats.bytes+bytes, limits.bytes, limits.bytesHard):
 		return jute.QuotaExceeded
 	}
 	return jute.OK
 }
 
-// QuotaExceeded tells of each quota whose soft or hard limit the present stats exceed, sorted: what ZooKeeper logs.
-func (t *Tree) QuotaExceeded() []string {
-	var over []string
-	t.quotas.each(&t.quotas.root, "", func(prefix string) {
-		dir := pathQuota + prefix + "/"
-		limits, errLimits := parseQuota(t.peekData(dir + quotaLimits))
-		stats, errStats := parseQuota(t.peekData(dir + quotaStats))
-		if errLimits != nil || errStats != nil {
-			return
-		}
-		above := func(v, soft, hard int64) bool {
-			return hard > -1 && v > hard || hard <= -1 && soft > -1 && v > soft
-		}
-		if above(stats.count, limits.count, limits.countHard) || above(stats.bytes, limits.bytes, limits.bytesHard) {
-			over = append(over, prefix)
-		}
-	})
-	slices.Sort(over)
-	return over
-}
-
-func (t *Tree) peekData(path string) []byte {
-	data, _, _ := t.Peek(path)
-	return data
+// exceeds notes that a limit is exceeded, the hard one if there is one, and tells whether that refuses the write.
+func (x *txn) exceeds(path, limit string, want, soft, hard int64) bool {
+	switch {
+	case hard > -1 && want > hard:
+		x.out.OverQuota = &OverQuota{Path: path, Limit: limit + "HardLimit", Hard: true, Want: want, Most: hard}
+		return true
+	case hard <= -1 && soft > -1 && want > soft:
+		x.out.OverQuota = &OverQuota{Path: path, Limit: limit + "Limit", Want: want, Most: soft}
+	}
+	return false
 }
 
 // each visits the paths of the trie in no order.

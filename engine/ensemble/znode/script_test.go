@@ -207,8 +207,6 @@ func (s *script) read(name string, plain []string, keys map[string]string) bool 
 			prefix = plain[1]
 		}
 		s.printf("%s\n", list(s.tree.Ephemerals(s.sessions[plain[0]], prefix)))
-	case "exceeded":
-		s.printf("%s\n", list(s.tree.QuotaExceeded()))
 	case "zxid":
 		s.printf("%#x\n", s.tree.Zxid())
 	case "nodes":
@@ -246,6 +244,9 @@ func (s *script) apply(e Entry) Outcome {
 	}
 	for _, id := range o.Closed {
 		s.printf(" closed=%#x", id)
+	}
+	if q := o.OverQuota; q != nil {
+		s.printf(" over the %s of %s: %d of %d", q.Limit, q.Path, q.Want, q.Most)
 	}
 	s.printf("\n")
 	for _, r := range o.Results {
