@@ -226,7 +226,7 @@ func (n *Node) openZooKeeper() error {
 		return nil
 	}
 	s, err := zkserver.New(n.zkserverConfig(), zkserver.Deps{
-		Ensemble: n.ensemble, Clock: n.deps.Clock, Observer: n.deps.Observer, DirSizes: n.dirSizes, OpenFiles: observe.OpenFiles,
+		Ensemble: n.ensemble, Clock: n.deps.Clock, Observer: n.deps.Observer, Random: n.deps.Random, DirSizes: n.dirSizes, OpenFiles: observe.OpenFiles,
 	})
 	if err != nil {
 		return err

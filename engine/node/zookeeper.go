@@ -54,6 +54,9 @@ func zkserverFrom(c *zkserver.Config, f *zoocfg.Config) {
 		c.Limits.ConnectionsMax = min(c.Limits.ConnectionsMax, f.MaxConnections)
 	}
 	c.HandshakeTimeout, c.TickTime, c.OutstandingMax = f.HandshakeTimeout, f.TickTime, f.OutstandingMax
+	c.LargeRequestThreshold, c.LargeRequestBytesMax = max(f.LargeRequestThreshold, 0), int64(f.LargeRequestBytesMax)
+	c.ConnectionThrottle = zkserver.ConnectionThrottle(f.ConnectionThrottle)
+	c.RequestThrottle = zkserver.RequestThrottle(f.RequestThrottle)
 	c.SuperDigest, c.EnsembleNames, c.EnforceAuthSchemes = f.SuperDigest, f.EnsembleNames, f.EnforceAuthSchemes
 	c.UpgradeSessions = f.UpgradeSessions
 	c.LinearizableReads = c.LinearizableReads || f.LinearizableReads

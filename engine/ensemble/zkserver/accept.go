@@ -35,6 +35,13 @@ func (c *conn) accept() (last bool, err error) {
 		c.park(&slot{request: *q, state: slotAnswered, outcome: failure(jute.SessionClosedRequireSASLAuth), noZxid: true, last: true})
 		return true, nil
 	}
+	if h.Op != jute.OpAuth && h.Op != jute.OpSASL {
+		var fits bool
+		if q.large, fits = c.s.largeRequests.enter(q.size); !fits {
+			c.s.stats.largeRejected.Inc()
+			return false, errLargeRequest
+		}
+	}
 	if c.readOnly {
 		if taken, last, err := c.acceptReadOnly(h.Op); taken {
 			return last, err
@@ -147,6 +154,7 @@ func failure(code jute.Code) znode.Outcome { return znode.Outcome{Err: code} }
 // park puts a request into the pipeline.
 func (c *conn) park(s *slot) {
 	s.c = c
+	c.request.large = 0 // the slot's from now on
 	if s.state == slotParked {
 		s.held = int64(s.size)
 	}
@@ -223,7 +231,7 @@ func (c *conn) acceptWrite(r *jute.Reader, kind znode.Kind) error {
 	}
 	s := &slot{request: *q, state: slotAsked, frame: c.frame, weight: weight(&entry, len(c.frame))}
 	c.frame = nil // the entry refers to it
-	if err := c.ask(s); err != nil {
+	if asks, err := c.ask(s); !asks {
 		return err
 	}
 	w := ensemble.Write{Entry: entry, From: c, Local: local, After: c.after}
@@ -236,8 +244,9 @@ func (c *conn) acceptWrite(r *jute.Reader, kind znode.Kind) error {
 	return nil
 }
 
-// ask waits until the ensemble may be asked one more thing, and puts the request into the pipeline.
-func (c *conn) ask(s *slot) error {
+// ask waits until the ensemble may be asked one more thing, and puts the request into the pipeline. False: it is not to be
+// asked, since the request has waited too long, or ends the connection.
+func (c *conn) ask(s *slot) (bool, error) {
 	c.mu.Lock()
 	c.sendBefore()
 	c.mu.Unlock()
@@ -246,10 +255,49 @@ func (c *conn) ask(s *slot) error {
 		c.deadlineSet = 0 // what waited in the socket meanwhile is no silence
 	}
 	if !ok {
-		return ErrClosed
+		return false, ErrClosed
+	}
+	if waited {
+		if asks, err := c.hasWaited(); !asks {
+			c.s.gate.leave(s.weight)
+			return false, err
+		}
 	}
 	c.park(s)
-	return nil
+	return true, nil
+}
+
+// errStale ends a connection whose request was not carried out.
+var errStale = errors.New("a request has waited for longer than its session's timeout")
+
+// hasWaited decides what becomes of a request that had to wait for others (RequestThrottler.run). False: it is done with.
+func (c *conn) hasWaited() (bool, error) {
+	t, q := &c.s.cfg.RequestThrottle, &c.request
+	took := c.s.deps.Clock.Now().Mono - q.began
+	c.s.stats.throttleWaits.Inc()
+	if q.op == jute.OpCloseSession {
+		return true, nil
+	}
+	switch {
+	case c.ended():
+		c.s.stats.staleDropped.Inc()
+		return false, nil // what is queued is still sent, if it may be
+	case t.StaleLatencyCheck && took > time.Duration(c.timeout.Load()):
+		c.s.stats.staleDropped.Inc()
+		return false, errStale
+	case t.OpWaitMax > 0 && took > t.OpWaitMax:
+		c.s.stats.throttledOps.Inc()
+		q.failed = jute.ThrottledOp
+		return false, c.read()
+	}
+	return true, nil
+}
+
+// ended tells whether the connection ends, or has.
+func (c *conn) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead || c.closing
 }
 
 // weight is what a write holds while it is under way, in bytes: its frame, what it is decoded into, and the entry that
@@ -324,7 +372,7 @@ func (c *conn) acceptSync(r *jute.Reader) error {
 		return c.read()
 	}
 	s := &slot{request: c.request, state: slotAsked, fresh: true, weight: int64(c.request.size) + 256}
-	if err := c.ask(s); err != nil {
+	if asks, err := c.ask(s); !asks {
 		return err
 	}
 	c.s.deps.Ensemble.ReadIndex(func(_ uint64, err error) {

@@ -70,6 +70,7 @@ func (c *conn) advance(t *znode.Tree, w *ensemble.Watches) {
 func (c *conn) left(s *slot) {
 	c.s.outstanding.Add(-1)
 	c.s.parked.Add(-s.held)
+	c.s.largeRequests.leave(s.large)
 	if c.paused {
 		c.readable.Signal()
 	}

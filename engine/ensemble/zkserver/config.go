@@ -3,6 +3,7 @@ package zkserver
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"cairn/engine/ensemble"
@@ -25,6 +26,15 @@ type Config struct {
 	// OutstandingMax is zookeeper.globalOutstandingLimit: with more requests unanswered in all, a connection that has one
 	// unanswered is not read. Default 1000.
 	OutstandingMax int
+	// LargeRequestThreshold and LargeRequestBytesMax are zookeeper.largeRequestThreshold and zookeeper.largeRequestMaxBytes:
+	// frames above so many bytes share so many while they are under way, and one more closes its connection. A threshold of
+	// 0 is off. Default of the bytes 100 MiB.
+	LargeRequestThreshold int
+	LargeRequestBytesMax  int64
+	// ConnectionThrottle bounds how fast sessions are opened; the zero value is off.
+	ConnectionThrottle ConnectionThrottle
+	// RequestThrottle is what becomes of writes that have to wait.
+	RequestThrottle RequestThrottle
 	// SuperDigest is user:base64(sha1(user:password)) of who may do everything; empty is nobody.
 	SuperDigest string
 	// EnsembleNames are what the scheme "ensemble" accepts; nil: the scheme is unknown, as it is unless it is configured.
@@ -47,11 +57,29 @@ type Config struct {
 	earlyReads bool // see WithEarlyReads
 }
 
+// RequestThrottle is what ZooKeeper's RequestThrottler is told. Here a request that has to wait for others keeps its
+// socket from being read meanwhile. It concerns what the ensemble is asked: writes and syncs. Reads wait for nothing but
+// what their own session has sent before them, and are never throttled.
+type RequestThrottle struct {
+	// RequestsMax is zookeeper.request_throttle_max_requests: how many such requests may be under way. The Limits' own
+	// bound holds too; 0 leaves it at that.
+	RequestsMax int
+	// OpWaitMax is zookeeper.throttled_op_wait_time: a request that had to wait longer is not carried out and answered with
+	// ThrottledOp, one that closes its session excepted. 0 is never.
+	OpWaitMax time.Duration
+	// StaleLatencyCheck is zookeeper.request_stale_latency_check: a request that had to wait for longer than its session's
+	// timeout is not carried out, and its connection closed. What was sent by a connection that has ended by then is never
+	// carried out. Both spare a request that closes its session.
+	StaleLatencyCheck bool
+}
+
 // Deps are what the server is given.
 type Deps struct {
 	Ensemble *ensemble.Ensemble
 	Clock    clock.Clock
 	Observer *observe.Observer
+	// Random decides whom ConnectionThrottle drops by chance; nil where it does not.
+	Random io.Reader
 	// DirSizes gives the bytes of the snapshots and of the log, for dirs and conf. Nil shows zeros.
 	DirSizes func() (snapshots, log int64)
 	// OpenFiles gives how many files the process has open and may have. Nil shows -1.
@@ -62,6 +90,8 @@ const (
 	handshakeTimeoutDefault = 10 * time.Second
 	tickTimeDefault         = 2 * time.Second
 	outstandingDefault      = 1000
+	// largeRequestBytesDefault is what requests above the threshold share.
+	largeRequestBytesDefault = 100 << 20
 	// handshakeBytesMax bounds a ConnectRequest: the longest form with a password of 16 bytes has 45, and a client that
 	// has no session yet is not lent more memory than this.
 	handshakeBytesMax = 1024
@@ -86,11 +116,20 @@ func (c Config) withDefaults() Config {
 	if c.OutstandingMax <= 0 {
 		c.OutstandingMax = outstandingDefault
 	}
+	if c.LargeRequestBytesMax <= 0 {
+		c.LargeRequestBytesMax = largeRequestBytesDefault
+	}
 	return c
 }
 
 func (c Config) validate(d Deps) error {
+	t := &c.ConnectionThrottle
 	switch {
+	case t.TokensMax < 0 || t.TokensMax > 0 && (t.FillTime < time.Millisecond || t.FillCount < 1 || t.CreateWeight < 1 || t.RenewWeight < 1):
+		return fmt.Errorf("zkserver: a bucket of %d tokens with %d more every %v, of which sessions cost %d and %d",
+			t.TokensMax, t.FillCount, t.FillTime, t.CreateWeight, t.RenewWeight)
+	case t.TokensMax > 0 && t.FreezeTime >= 0 && d.Random == nil:
+		return errors.New("zkserver: randomness is needed to drop connections by chance")
 	case d.Ensemble == nil || d.Clock == nil || d.Observer == nil:
 		return errors.New("zkserver: an ensemble, a clock and an observer are needed")
 	case c.Limits.FrameBytesMax < handshakeBytesMax:

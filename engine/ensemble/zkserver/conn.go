@@ -187,6 +187,10 @@ const largeFrame = 64 << 10
 
 // receive reads and takes one request.
 func (c *conn) receive(length int) (last bool, err error) {
+	if !c.s.largeRequests.fits(length) {
+		c.s.stats.largeRejected.Inc()
+		return false, errLargeRequest
+	}
 	if length > largeFrame {
 		c.sendDirect()
 		waited, ok := c.s.large.enter(int64(length))
@@ -210,6 +214,8 @@ func (c *conn) receive(length int) (last bool, err error) {
 	if last, err = c.accept(); cap(c.frame) > 4*pooledBytes {
 		c.frame = nil // a rare long frame does not stay with its connection
 	}
+	c.s.largeRequests.leave(c.request.large) // it was answered at once, or refused
+	c.request.large = 0
 	return last, err
 }
 
@@ -275,7 +281,7 @@ const lingerBytes = 64 << 10
 
 func (c *conn) log(reason error) {
 	log := c.s.deps.Observer.Log
-	if reason == nil || errors.Is(reason, errClientLeft) || errors.Is(reason, errAnswered) || errors.Is(reason, ErrClosed) {
+	if reason == nil || errors.Is(reason, errClientLeft) || errors.Is(reason, errAnswered) || errors.Is(reason, errNoToken) || errors.Is(reason, ErrClosed) {
 		log.Debug("connection closed", "remote", c.remote.String(), "session", sessionName(c.session.Load()), "reason", reason)
 		return
 	}

@@ -73,6 +73,10 @@ func (c *conn) answerWord(name string) error {
 
 // connect opens or reopens a session (ZooKeeperServer.processConnectRequest).
 func (c *conn) connect(q *jute.ConnectRequest) (bool, error) {
+	if !c.s.token(q.SessionID != 0) {
+		c.s.stats.rejected.Inc()
+		return false, errNoToken
+	}
 	c.s.stats.connectRequests.Inc()
 	c.oldForm = !q.HasReadOnly
 	var zxid int64

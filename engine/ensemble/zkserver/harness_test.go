@@ -56,7 +56,7 @@ func start(t testing.TB, change func(*Config)) *box {
 		t.Fatal(err)
 	}
 	eventually(t, e.Serving)
-	s, err := New(cfg, Deps{Ensemble: e, Clock: clk, Observer: obs})
+	s, err := New(cfg, Deps{Ensemble: e, Clock: clk, Observer: obs, Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +73,9 @@ func start(t testing.TB, change func(*Config)) *box {
 		}
 		if n := s.outstanding.Load(); n != 0 {
 			t.Errorf("%d requests outstanding after Close", n)
+		}
+		if n := s.largeRequests.bytes.Load(); n != 0 {
+			t.Errorf("%d bytes of large requests after Close", n)
 		}
 		if n := s.outboxes.Load(); n != 0 {
 			t.Errorf("%d bytes in outboxes after Close", n)

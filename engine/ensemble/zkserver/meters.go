@@ -14,12 +14,13 @@ var (
 	meterNames = []string{
 		"commit_count", "proposal_count", "learner_proposal_received_count", "learner_commit_received_count", "looking_count",
 		"snap_count", "stale_sessions_expired", "digest_mismatches_count", "unrecoverable_error_count",
+		"large_requests_rejected", "throttled_ops", "stale_requests_dropped", "request_throttle_wait_count",
 	}
 	summaryNames = []string{
 		"fsynctime", "snapshottime", "readlatency", "updatelatency", "propagation_latency", "quorum_ack_latency", "election_time",
 		"follower_sync_time", "observer_sync_time", "node_created_watch_count", "node_deleted_watch_count",
 		"node_changed_watch_count", "node_children_watch_count", "unavailable_time", "leader_unavailable_time", "sync_processor_batch_size",
-		"sync_processor_queue_and_flush_time_ms", "dbinittime", "startup_txns_loaded",
+		"sync_processor_queue_and_flush_time_ms", "dbinittime", "startup_txns_loaded", "connection_token_deficit",
 	}
 )
 

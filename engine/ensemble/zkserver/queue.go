@@ -12,6 +12,7 @@ type request struct {
 	xid    int32
 	op     jute.OpCode
 	size   int // of the frame, in bytes
+	large  int // of Server.largeRequests
 	began  time.Duration
 	access *znode.Access
 

@@ -28,6 +28,8 @@ type Server struct {
 	// rounds are what linearizable reads wait for.
 	rounds rounds
 
+	largeRequests largeRequests
+
 	// outstanding is how many requests of all connections are unanswered.
 	outstanding atomic.Int64
 	// parked is how many bytes of frames the reads hold that wait in pipelines.
@@ -40,6 +42,7 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	perHost   map[netip.Addr]int
+	blue      blueThrottle
 	wait      sync.WaitGroup
 }
 
@@ -49,14 +52,20 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.validate(deps); err != nil {
 		return nil, err
 	}
+	asked := cfg.Limits.ProposalsMax * 3 / 4
+	if most := cfg.RequestThrottle.RequestsMax; most > 0 {
+		asked = min(asked, most)
+	}
 	s := &Server{
 		cfg: cfg, deps: deps,
-		gate:      newGate(cfg.Limits.ProposalsMax*3/4, cfg.Limits.ProposalsBytesMax*3/4),
+		gate:      newGate(asked, cfg.Limits.ProposalsBytesMax*3/4),
 		large:     newGate(cfg.Limits.ConnectionsMax, cfg.Limits.LargeFramesBytesMax),
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
 		perHost:   make(map[netip.Addr]int),
+		blue:      newBlueThrottle(cfg.ConnectionThrottle, deps.Clock.Now().Mono),
 	}
+	s.largeRequests.threshold, s.largeRequests.bytesMax = cfg.LargeRequestThreshold, cfg.LargeRequestBytesMax
 	s.rounds.ensemble = deps.Ensemble
 	s.stats.init(deps.Clock.Now().Mono, deps.Observer.Metrics)
 	s.admin = zkadmin.New(cfg.Admin, s)

@@ -24,9 +24,11 @@ type stats struct {
 
 	connectRequests, revalidated, rejected, dropped *observe.Counter
 	bytesReceived, bytesSent, watchBytes            *observe.Counter
+	largeRejected, throttledOps                     *observe.Counter
+	staleDropped, throttleWaits                     *observe.Counter
 	requests                                        map[jute.OpCode]*observe.Counter
 	readSeconds, writeSeconds                       *observe.Histogram
-	reads, writes                                   *observe.Summary
+	reads, writes, tokenDeficit                     *observe.Summary
 	meters                                          meters
 
 	mu        sync.Mutex // protects the fields below; nothing is called while it is held
@@ -55,9 +57,14 @@ func (s *stats) init(now time.Duration, m *observe.Metrics) {
 	s.bytesReceived = m.Counter("cairn_zookeeper_received_bytes_total")
 	s.bytesSent = m.Counter("cairn_zookeeper_sent_bytes_total")
 	s.watchBytes = m.Counter("cairn_zookeeper_watch_bytes_total")
+	s.largeRejected = m.Counter("large_requests_rejected")
+	s.throttledOps = m.Counter("throttled_ops")
+	s.staleDropped = m.Counter("stale_requests_dropped")
+	s.throttleWaits = m.Counter("request_throttle_wait_count")
 	s.readSeconds = m.Histogram("cairn_zookeeper_request_seconds", "kind", "read")
 	s.writeSeconds = m.Histogram("cairn_zookeeper_request_seconds", "kind", "write")
 	s.reads, s.writes = m.Summary("readlatency"), m.Summary("updatelatency")
+	s.tokenDeficit = m.Summary("connection_token_deficit")
 	s.meters = metersOf(m)
 	s.requests = make(map[jute.OpCode]*observe.Counter, len(lastOps))
 	for op := range lastOps {
@@ -114,6 +121,7 @@ func (s *Server) Stats() zkadmin.Stats {
 		out.Zxid, out.Nodes, out.Ephemerals = t.Zxid(), t.NodeCount(), t.EphemeralsCount()
 		out.DataBytes, out.Sessions = t.DataSize(), t.SessionCount()
 	})
+	out.DropProbability = s.dropProbability()
 	out.Watches, out.LocalSessions = s.countWatches, e.LocalSessions()
 	out.Metered, out.Summaries = st.meters.counters(), st.meters.summaries()
 	if status.Several {

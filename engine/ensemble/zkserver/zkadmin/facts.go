@@ -103,6 +103,8 @@ type Stats struct {
 	ProposalSizes Sizes
 	Uptime        time.Duration
 	AuthFailed    int64
+	// DropProbability is the probability that a connection is dropped for the good of all.
+	DropProbability float64
 	// DirSizes are the bytes of the snapshots and of the log, OpenFiles how many files the process has open and may have.
 	// Both look at files and are called when they are shown. Nil: zeros, and -1.
 	DirSizes, OpenFiles func() (int64, int64)

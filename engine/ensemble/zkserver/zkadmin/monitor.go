@@ -114,7 +114,7 @@ func (s *Stats) gauges() object {
 		{"local_sessions", s.LocalSessions},
 		{"open_file_descriptor_count", openFiles},
 		{"max_file_descriptor_count", maxFiles},
-		{"connection_drop_probability", 0.0},
+		{"connection_drop_probability", s.DropProbability},
 		{"last_client_response_size", s.ResponseSizes.Last},
 		{"max_client_response_size", s.ResponseSizes.Max},
 		{"min_client_response_size", s.ResponseSizes.Min},

@@ -89,6 +89,9 @@ type Config struct {
 	// LargeRequestThreshold and LargeRequestBytesMax: requests above the first share the second, in bytes; -1 is off.
 	LargeRequestThreshold int
 	LargeRequestBytesMax  int
+	// ConnectionThrottle bounds how fast sessions are opened, RequestThrottle says what becomes of requests that wait.
+	ConnectionThrottle ConnectionThrottle
+	RequestThrottle    RequestThrottle
 	// HandshakeTimeout is zookeeper.nio.sessionlessCnxnTimeout.
 	HandshakeTimeout time.Duration
 	// FlushDelay is zookeeper.flushDelay: how long a write waits at most for others, to be flushed with them. Negative: not at

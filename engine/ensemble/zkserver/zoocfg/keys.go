@@ -117,19 +117,21 @@ var usedProperties = []string{
 
 // idleProperties are properties of ZooKeeper whose absence of effect may surprise.
 var idleProperties = map[string]string{
-	"forceSync":      "every acknowledged write is flushed to the disk",
-	"jute.maxbuffer": "ZooKeeper reads it from -Djute.maxbuffer alone",
-	"ssl.":           "TLS for ZooKeeper clients is not served yet",
-	"authProvider.":  "the schemes world, auth, digest, ip and ensemble are built in, and no others are served yet",
-	"audit.enable":   "there is no audit log yet",
-	"sasl.":          "SASL is not served yet",
-	"request_thrott": "sockets stop being read instead",
+	"forceSync":                         "every acknowledged write is flushed to the disk",
+	"jute.maxbuffer":                    "ZooKeeper reads it from -Djute.maxbuffer alone",
+	"ssl.":                              "TLS for ZooKeeper clients is not served yet",
+	"authProvider.":                     "the schemes world, auth, digest, ip and ensemble are built in, and no others are served yet",
+	"audit.enable":                      "there is no audit log yet",
+	"sasl.":                             "SASL is not served yet",
+	"request_throttle_stall_time":       "a request that waits for others is told when there is room",
+	"request_stale_connection_check":    "a request that has to wait is not carried out once its connection has ended",
+	"request_throttler.shutdownTimeout": "a server that stops closes its connections at once",
 }
 
 // warnProperty says what a key of the file that became a property will not do.
 func (l *loader) warnProperty(property, key string) {
 	name := strings.TrimPrefix(property, propertyPrefix)
-	if slices.Contains(usedProperties, name) {
+	if slices.Contains(usedProperties, name) || slices.Contains(throttleProperties, name) {
 		return
 	}
 	for prefix, why := range idleProperties {
@@ -186,6 +188,7 @@ func (l *loader) fromProperties() {
 		l.warn("Invalid max bytes for all large requests %d. It should be a positive number.", c.LargeRequestBytesMax)
 		c.LargeRequestBytesMax = largeRequestBytesDefault
 	}
+	c.ConnectionThrottle, c.RequestThrottle = l.connectionThrottle(), l.requestThrottle()
 	c.HandshakeTimeout = millis(prop("nio.sessionlessCnxnTimeout"), sessionlessTimeoutDefault)
 	if c.FlushDelay = millis(prop("flushDelay"), 0); c.FlushDelay == 0 && p.String(prop("flushDelay"), "") != "" {
 		c.FlushDelay = -1

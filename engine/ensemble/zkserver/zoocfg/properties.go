@@ -2,6 +2,7 @@ package zoocfg
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -190,6 +191,15 @@ func (p Properties) Int(key string, fallback int) int {
 		return fallback
 	}
 	return int(n)
+}
+
+// Float is Java's Double.parseDouble of a finite number, or fallback.
+func (p Properties) Float(key string, fallback float64) float64 {
+	f, err := strconv.ParseFloat(strings.TrimSpace(p[key]), 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return fallback
+	}
+	return f
 }
 
 // String is the property, or fallback when it is absent.
