@@ -55,11 +55,11 @@ func (o *owner) catchUp() uint64 {
 // followCatching notes how far the members have come that were brought a snapshot, and forgets those that are near, or gone.
 func (o *owner) followCatching() {
 	catching := o.disk.catching
-	if len(catching) == 0 {
-		return
-	}
 	if o.role != raft.StateLeader {
+		o.disk.awaited = nothingHeld
 		clear(catching)
+	}
+	if len(catching) == 0 {
 		return
 	}
 	members := 0

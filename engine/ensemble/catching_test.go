@@ -59,6 +59,39 @@ func TestOneSnapshotIsEnoughWhileOthersWrite(t *testing.T) {
 	}
 }
 
+// A snapshot that is written for a box that lags is of use when it is there, however much was written meanwhile.
+func TestASnapshotIsOfUseHoweverLongItTakes(t *testing.T) {
+	l := smallLimits()
+	l.CatchUpEntries, l.SnapshotEntries, l.SnapshotLogBytes = 20, 1000, 2<<20
+	net := three(t, 5, l)
+	net.slowTree = 500 * time.Millisecond
+	leader, lagging, _ := net.followers(t)
+	net.cut[lagging.cfg.Box] = true
+	written := 0
+	write := func() {
+		for range 20 {
+			leader.Propose(Write{Entry: op(0, create(fmt.Sprintf("/n%d", written), "", jute.Persistent))}, func(out znode.Outcome, err error) {
+				if err != nil || out.Err != jute.OK {
+					t.Errorf("a write: %v, %v", out.Err, err)
+				}
+			})
+			written++
+		}
+		net.s.RunFor(5 * time.Millisecond)
+	}
+	for range 60 {
+		write()
+	}
+	clear(net.cut)
+	before := leader.metrics.snapshots.Get()
+	for n := 0; n < 600 && lagging.Status().Zxid+200 < leader.Status().Zxid; n++ {
+		write()
+	}
+	if lagging.Status().Zxid+200 < leader.Status().Zxid {
+		t.Fatalf("zxid %d, the leader's %d after %d snapshots", lagging.Status().Zxid, leader.Status().Zxid, leader.metrics.snapshots.Get()-before)
+	}
+}
+
 // What stays for a box that catches up is bounded, and is not copied for every step.
 func TestTheLogInMemoryStaysForWhoCatchesUp(t *testing.T) {
 	s, err := newStorage(&raftlog.Recovered{})

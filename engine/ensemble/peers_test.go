@@ -29,9 +29,10 @@ type network struct {
 	// configure, if any, has the last word about a box's Config.
 	configure func(*Config)
 	slowDisk  map[uint64]time.Duration
-	asks      bool   // boxes ask the others before they begin
-	opened    uint64 // boxes that were, with asks
-	slow      bool   // answers are kept
+	slowTree  time.Duration // how long a snapshot is written
+	asks      bool          // boxes ask the others before they begin
+	opened    uint64        // boxes that were, with asks
+	slow      bool          // answers are kept
 	answers   []func()
 	// snapshots counts those that were brought to a box; with hold set none is.
 	hold      bool
@@ -169,8 +170,11 @@ func TestThreeVotersAgree(t *testing.T) {
 func (n *network) runtime(id uint64) mailbox.Runtime {
 	g := n.s.Group(n.s.Clock())
 	g.Delay = func(name string) time.Duration {
-		if name == "flush" {
+		switch name {
+		case "flush":
 			return n.slowDisk[id]
+		case "snapshot":
+			return n.slowTree
 		}
 		return 0
 	}

@@ -16,7 +16,9 @@ type snapshotState struct {
 	logBytes int64  // appended since then
 	running  bool
 	retryAt  uint64 // entries at which a failed one is tried again
-	last     SnapshotStatus
+	// restUntil is when one may be written again only because a member wants it.
+	restUntil time.Duration
+	last      SnapshotStatus
 }
 
 // startedFrom is the snapshot whose tree this box went on from.
@@ -43,9 +45,13 @@ type writtenSnapshot struct {
 // it was, and the file is written elsewhere, in chunks, each under a short hold of the read lock.
 func (o *owner) snapshotIfDue() {
 	limits := &o.e.cfg.Limits
-	due := o.snap.entries >= limits.SnapshotEntries || o.snap.logBytes >= limits.SnapshotLogBytes || o.disk.wanted
+	wanted := o.disk.wanted && o.now.Mono >= o.snap.restUntil
+	due := o.snap.entries >= limits.SnapshotEntries || o.snap.logBytes >= limits.SnapshotLogBytes || wanted
 	if o.differs != nil || o.snap.running || o.snap.entries < o.snap.retryAt || !due || o.applied == o.snap.last.Index {
 		return
+	}
+	if o.disk.awaited = nothingHeld; o.disk.wanted {
+		o.disk.awaited = o.applied
 	}
 	o.disk.wanted = false
 	term, err := o.disk.Term(o.applied)
@@ -68,6 +74,10 @@ func (o *owner) snapshotIfDue() {
 	e.deps.Runtime.Spawn("snapshot", func() { err = e.writeSnapshot(log, w) },
 		func() { e.box.Post(message{kind: msgSnapshotWritten, snapshot: w, err: err}) })
 }
+
+// snapshotRest is how long, as a multiple of the time that the last one took, no snapshot is written only because a member
+// wants one. Where writes come so fast that the log cannot be kept until a snapshot is written, the disk is spared.
+const snapshotRest = 4
 
 // errReplaced ends a snapshot of a tree that the leader's snapshot has replaced.
 var errReplaced = errors.New("the leader's snapshot is newer")
@@ -125,14 +135,16 @@ func (o *owner) snapshotWritten(w *writtenSnapshot, err error) {
 	o.snap.running = false
 	took := o.now.Mono - w.began
 	if errors.Is(err, errReplaced) || o.e.tree != w.tree || o.differs != nil {
-		o.again = true
+		o.again, o.disk.awaited = true, nothingHeld
 		return // what was written nevertheless is set aside with the others
 	}
 	if err == nil {
 		err = o.log.MarkSnapshot(w.meta.SnapshotID)
 		o.unsynced = true
 	}
+	o.snap.restUntil = o.now.Mono + snapshotRest*took
 	if err != nil {
+		o.disk.awaited = nothingHeld
 		o.e.metrics.snapshotFails.Inc()
 		o.snap.last.Err = err
 		o.snap.entries += o.e.cfg.Limits.SnapshotEntries // still due

@@ -29,6 +29,9 @@ type storage struct {
 	// catching are members, by raft id, that are being brought a snapshot or have just taken it and are not near yet, each
 	// with the index behind which the log stays for it, so that it need not be brought another one right after.
 	catching map[uint64]uint64
+	// awaited is the index of the snapshot that is being written, or waits to be sent, for a member that needs one: the log
+	// stays behind it, or it would be of no use when it is there. nothingHeld when there is none.
+	awaited uint64
 	// held is the index behind which entries stay for a tree that is to come; nothingHeld when none is. The bound is the same.
 	held uint64
 }
@@ -56,7 +59,7 @@ func (s *storage) Snapshot() (*pb.Snapshot, error) {
 // newStorage fills the memory from what was recovered. raft finds the membership in the snapshot that begins the log;
 // changes of it that follow in the log are applied again.
 func newStorage(r *raftlog.Recovered) (*storage, error) {
-	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]uint64), catching: make(map[uint64]uint64), held: nothingHeld}
+	s := &storage{MemoryStorage: raft.NewMemoryStorage(), sending: make(map[uint64]uint64), catching: make(map[uint64]uint64), held: nothingHeld, awaited: nothingHeld}
 	s.latest = raftlog.SnapshotMeta{SnapshotID: r.Snapshot, ConfState: r.ConfState}
 	begin := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
 		ConfState: raftConf(r.ConfState), Index: new(r.Snapshot.Index), Term: new(r.Snapshot.Term),
@@ -130,7 +133,7 @@ func (s *storage) compact(applied, keep uint64, bytesMax int64) error {
 
 // heldFor is the least index behind which somebody needs the log.
 func (s *storage) heldFor() uint64 {
-	held := s.held
+	held := min(s.held, s.awaited)
 	for _, index := range s.catching {
 		held = min(held, index)
 	}
@@ -142,7 +145,7 @@ func (s *storage) replace(m raftlog.SnapshotMeta, snapshot *pb.Snapshot) error {
 	if err := s.ApplySnapshot(snapshot); err != nil {
 		return fmt.Errorf("go on from the leader's snapshot at index %d: %w", m.Index, err)
 	}
-	s.bytes, s.count, s.latest, s.wanted = 0, 0, m, false
+	s.bytes, s.count, s.latest, s.wanted, s.awaited = 0, 0, m, false, nothingHeld
 	return nil
 }
 

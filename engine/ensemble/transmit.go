@@ -31,6 +31,7 @@ func (o *owner) transmit(m *pb.Message) {
 		index := m.GetSnapshot().GetMetadata().GetIndex()
 		o.e.metrics.sent.Inc()
 		o.disk.sending[to], o.disk.catching[m.GetTo()] = m.GetTo(), index
+		o.disk.awaited = nothingHeld
 		transport.SendSnapshot(to, index, append([]byte{frameRaft}, b...))
 	case pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgTimeoutNow,
 		pb.MsgReadIndex, pb.MsgReadIndexResp:
