@@ -95,12 +95,14 @@ func start(ctx context.Context, cfg *configs.Config, out, logs io.Writer) error 
 	if err != nil {
 		return err
 	}
+	var keeper *heap.Keeper
 	if os.Getenv("GOGC") == "" {
-		defer heap.Keep(nodeConfig.Limits.GarbageBytesMax).Stop()
+		keeper = heap.Keep(nodeConfig.Limits.GarbageBytesMax)
+		defer keeper.Stop()
 	}
 	ctx = service.StopContext(ctx)
 	for {
-		err := lifetime(ctx, nodeConfig, cfg, log, out)
+		err := lifetime(ctx, nodeConfig, cfg, keeper, log, out)
 		if !errors.Is(err, node.ErrRejoin) || ctx.Err() != nil {
 			return err
 		}
@@ -109,7 +111,7 @@ func start(ctx context.Context, cfg *configs.Config, out, logs io.Writer) error 
 }
 
 // lifetime is one box's, from its start to its stop.
-func lifetime(ctx context.Context, nodeConfig node.Config, cfg *configs.Config, log *slog.Logger, out io.Writer) error {
+func lifetime(ctx context.Context, nodeConfig node.Config, cfg *configs.Config, keeper *heap.Keeper, log *slog.Logger, out io.Writer) error {
 	wall := clock.System()
 	n, err := node.Open(nodeConfig, node.Deps{
 		Runtime: mailbox.NewThreads(wall), Clock: wall, FS: vfs.OS(), Observer: observe.New(log), Random: rand.Reader, Listen: net.Listen,
@@ -123,6 +125,7 @@ func lifetime(ctx context.Context, nodeConfig node.Config, cfg *configs.Config, 
 		if err := service.Notify("READY=1"); err != nil {
 			log.Warn("service manager not told", "error", err)
 		}
+		keeper.Built()
 		heap.Settle()
 	})
 	log.Info("stopping", "reason", cmp.Or(err, context.Cause(ctx)))

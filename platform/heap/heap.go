@@ -8,10 +8,12 @@ import (
 )
 
 // The percentages between which GOGC is kept. Below percentMin a heap of small objects would be marked too often: what a
-// collection costs depends on all that is alive. percentMax is the runtime's own default.
+// collection costs depends on all that is alive. percentMax is the runtime's own default. While a heap is built the least is
+// percentBuilding: that is done once, and the garbage comes on top of what is read to build it.
 const (
-	percentMin = 20
-	percentMax = 100
+	percentMin      = 20
+	percentBuilding = 10
+	percentMax      = 100
 )
 
 // liveMetric is what the last collection has found alive, in bytes.
@@ -22,14 +24,22 @@ type Keeper struct {
 	garbageMax uint64
 	percent    int // that was set last; of the finalizer goroutine, and of Keep before it
 	stopped    atomic.Bool
+	built      atomic.Bool
 }
 
 // Keep sets the pace from the next collection on so that at most about garbageMax bytes of garbage gather, or a fifth of what
-// is alive where that is more. There must be one Keeper at a time: GOGC is the process's.
+// is alive where that is more; half of both until Built. There must be one Keeper at a time: GOGC is the process's.
 func Keep(garbageMax uint64) *Keeper {
 	k := &Keeper{garbageMax: garbageMax}
 	k.collected()
 	return k
+}
+
+// Built says that the heap has been built, and what is added from now on is little beside it. A nil Keeper keeps no pace.
+func (k *Keeper) Built() {
+	if k != nil {
+		k.built.Store(true)
+	}
 }
 
 // Stop leaves the pace as it is.
@@ -43,7 +53,11 @@ func (k *Keeper) collected() {
 	if k.stopped.Load() {
 		return
 	}
-	if percent := percentFor(live(), k.garbageMax); percent != k.percent {
+	garbageMax, least := k.garbageMax, percentMin
+	if !k.built.Load() {
+		garbageMax, least = garbageMax/2, percentBuilding
+	}
+	if percent := percentFor(live(), garbageMax, least); percent != k.percent {
 		k.percent = percent
 		debug.SetGCPercent(percent)
 	}
@@ -51,11 +65,11 @@ func (k *Keeper) collected() {
 }
 
 // percentFor is GOGC for a heap of which so many bytes are alive.
-func percentFor(live, garbageMax uint64) int {
+func percentFor(live, garbageMax uint64, least int) int {
 	if live == 0 {
 		return percentMax
 	}
-	return int(min(max(100*garbageMax/live, percentMin), percentMax))
+	return max(int(min(100*garbageMax/live, percentMax)), least)
 }
 
 func live() uint64 {

@@ -11,7 +11,7 @@ import (
 func TestPercent(t *testing.T) {
 	const bound = 48 << 20
 	for live, want := range map[uint64]int{0: 100, 1 << 20: 100, bound: 100, 2 * bound: 50, 4 * bound: 25, 5 * bound: 20, 100 * bound: 20} {
-		if got := percentFor(live, bound); got != want {
+		if got := percentFor(live, bound, percentMin); got != want {
 			t.Errorf("%d MiB alive: %d %%, want %d", live>>20, got, want)
 		}
 	}
@@ -23,6 +23,8 @@ func TestKeepFollowsWhatIsAlive(t *testing.T) {
 	k := Keep(1 << 20)
 	defer k.Stop()
 	held := make([]byte, 64<<20)
+	awaitPercent(t, percentBuilding)
+	k.Built()
 	awaitPercent(t, percentMin)
 	runtime.KeepAlive(held)
 	held = nil
