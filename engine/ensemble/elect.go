@@ -49,6 +49,11 @@ func (o *owner) gone(box uint64) {
 		o.keep.Gone(o.now, box)
 		o.nextKeep = o.now.Mono
 	}
+	o.forget(box)
+}
+
+// forget follows what says that a box does not lead any more.
+func (o *owner) forget(box uint64) {
 	if box != o.leader() || box == o.e.cfg.Box {
 		return
 	}
@@ -58,6 +63,14 @@ func (o *owner) gone(box uint64) {
 	if slices.Contains(o.conf.Voters, o.id) {
 		// The first waits too: the others need a moment to see what it has seen.
 		o.campaignAt = o.now.Mono + o.e.cfg.HeartbeatInterval/2 + o.turn(box)
+	}
+}
+
+// deposed forgets a leader that asks for votes: it has found that it does not reach most of the others, and leads no more. To
+// wait for its silence, as raft does, would leave the ensemble without a leader for another election's time.
+func (o *owner) deposed(m *pb.Message) {
+	if t := m.GetType(); (t == pb.MsgPreVote || t == pb.MsgVote) && m.GetFrom() == o.lead {
+		o.forget(quorum.ServerOf(m.GetFrom()))
 	}
 }
 

@@ -44,6 +44,22 @@ func TestASilentLeaderIsReplacedInTime(t *testing.T) {
 	}
 }
 
+// A leader that hears nobody steps down; those who heard it until then learn it at once, and need not wait for its silence.
+func TestADeafLeaderIsReplacedInTime(t *testing.T) {
+	const most = 1100 * time.Millisecond // until it looks, up to two elections' times, a turn, and an election
+	for seed := uint64(1); seed <= 20; seed++ {
+		net := three(t, seed, limits.ZooKeeper{})
+		leader, a, b := net.followers(t)
+		net.s.RunFor(time.Duration(seed) * 37 * time.Millisecond)
+		for _, from := range []*box{a, b} {
+			net.deaf[[2]uint64{from.cfg.Box, leader.cfg.Box}] = true
+		}
+		if took := net.resumed(t, a, "/after"); took > most {
+			t.Errorf("seed %d: a write was acknowledged after %v", seed, took)
+		}
+	}
+}
+
 // A vote may wait for a disk that is busy. The voter whose turn comes meanwhile does not stand, which would take its vote
 // back from who is about to be elected with it.
 func TestAVoteMayWaitForADisk(t *testing.T) {

@@ -104,6 +104,7 @@ func (o *owner) take(m *message) {
 		if !mayStep(m.raft) && o.mute() {
 			return
 		}
+		o.deposed(m.raft)
 		_ = o.node.Step(m.raft) // what raft does not want (an unknown sender, an old term) it drops
 	case msgPeer:
 		o.heard(m.box)

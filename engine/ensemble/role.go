@@ -55,6 +55,9 @@ func (o *owner) changeRole(s *raft.SoftState) {
 	}
 	if led && !leads {
 		o.resigned()
+		if s.Lead == raft.None {
+			o.campaignAt = o.now.Mono // asking for votes tells those who hear it that this box does not lead
+		}
 	}
 	if leads {
 		o.streams = nil // what was handed to this box before it led was refused
