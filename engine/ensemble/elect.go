@@ -67,9 +67,11 @@ func (o *owner) forget(box uint64) {
 }
 
 // deposed forgets a leader that asks for votes: it has found that it does not reach most of the others, and leads no more. To
-// wait for its silence, as raft does, would leave the ensemble without a leader for another election's time.
+// wait for its silence, as raft does, would leave the ensemble without a leader for another election's time. It asks for a
+// term beyond its own; what it sent before it was elected, and comes late, does not.
 func (o *owner) deposed(m *pb.Message) {
-	if t := m.GetType(); (t == pb.MsgPreVote || t == pb.MsgVote) && m.GetFrom() == o.lead {
+	t := m.GetType()
+	if (t == pb.MsgPreVote || t == pb.MsgVote) && m.GetFrom() == o.lead && m.GetTerm() > o.node.BasicStatus().HardState.GetTerm() {
 		o.forget(quorum.ServerOf(m.GetFrom()))
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/znode"
 	"cairn/engine/limits"
@@ -56,6 +59,28 @@ func TestADeafLeaderIsReplacedInTime(t *testing.T) {
 		}
 		if took := net.resumed(t, a, "/after"); took > most {
 			t.Errorf("seed %d: a write was acknowledged after %v", seed, took)
+		}
+	}
+}
+
+// What a leader has sent before it was elected may come after its first entries, on another line.
+func TestALateRequestForAVoteDisturbsNobody(t *testing.T) {
+	net := three(t, 3, limits.ZooKeeper{})
+	leader, follower, _ := net.followers(t)
+	term := leader.Status().Term
+	for beyond, want := range []uint64{leader.cfg.Box, 0} {
+		m := &pb.Message{Type: pb.MsgPreVote.Enum(), From: new(leader.raftID.Load()), To: new(follower.raftID.Load()),
+			Term: new(term + uint64(beyond)), LogTerm: new(uint64(0)), Index: new(uint64(0))}
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := follower.Receive(leader.cfg.Box, append([]byte{frameRaft}, b...)); err != nil {
+			t.Fatal(err)
+		}
+		net.s.RunUntil(10*time.Millisecond, func() bool { return follower.Status().Leader == 0 })
+		if got := follower.Status().Leader; got != want {
+			t.Errorf("asked for term %d: leader %d, want %d", m.GetTerm(), got, want)
 		}
 	}
 }
