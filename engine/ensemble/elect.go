@@ -37,9 +37,7 @@ func (o *owner) promised(m *pb.Message) error {
 		"set back to an older state: put the newer one back", ErrForgot, last, quorum.ServerOf(m.GetFrom()), m.GetCommit(), o.e.cfg.Dir)
 }
 
-// gone follows the end of another box's connection. On the leader that box's lease ends. A box whose leader is gone
-// forgets it, so that it votes for another at once, and stands for election itself unless another does so first: the
-// voters wait in the order of their numbers, so that they do not split the vote.
+// gone follows the end of another box's connection. On the leader that box's lease ends; a leader that is gone is forgotten.
 func (o *owner) gone(box uint64) {
 	delete(o.said, box) // its next process may be another build
 	for _, id := range o.idsOf(box) {
@@ -52,7 +50,9 @@ func (o *owner) gone(box uint64) {
 	o.forget(box)
 }
 
-// forget follows what says that a box does not lead any more.
+// forget follows what says that a box does not lead any more. Who took it for the leader votes for another at once, and stands
+// for election itself unless another does so first: the voters wait in the order of their numbers, so that they do not split
+// the vote.
 func (o *owner) forget(box uint64) {
 	if box != o.leader() || box == o.e.cfg.Box {
 		return

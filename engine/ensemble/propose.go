@@ -274,7 +274,7 @@ func entryRoom(e *znode.Entry) int {
 
 // hand gives raft what was gathered, unless that is to wait for more. What raft drops was never appended.
 func (o *owner) hand() {
-	if o.course() != courseLead || o.gathering.until(o.now.Mono) <= o.now.Mono {
+	if len(o.gathered) > 0 && (o.course() != courseLead || o.gathering.until(o.now.Mono) <= o.now.Mono) {
 		o.handNow()
 	}
 }

@@ -234,10 +234,10 @@ func (l *Log) openLibrary() error {
 		return &CorruptError{Dir: l.walDir, File: segmentName(tail.first), Position: -1,
 			Reason: fmt.Sprintf("the library sees %d records, our reader %d", last, l.nextSeq-1)}
 	}
-	// What the last process wrote and never flushed may be only in memory yet, and recovery has believed it.
 	if err := l.openTail(); err != nil {
 		return err
 	}
+	// What the last process wrote and never flushed may be only in memory yet, and recovery has believed it.
 	if err := l.tail.file.Sync(); err != nil {
 		return fmt.Errorf("flush the raft log %s: %w", l.walDir, err)
 	}
