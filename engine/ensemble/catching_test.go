@@ -13,6 +13,22 @@ import (
 	"cairn/engine/ensemble/znode"
 )
 
+// writer gives what creates so many znodes through a box, which must all come to be, and lets 5 ms pass.
+func (n *network) writer(t *testing.T, b *box) func(count int, data string) {
+	written := 0
+	return func(count int, data string) {
+		for range count {
+			b.Propose(Write{Entry: op(0, create(fmt.Sprintf("/n%d", written), data, jute.Persistent))}, func(out znode.Outcome, err error) {
+				if err != nil || out.Err != jute.OK {
+					t.Errorf("a write: %v, %v", out.Err, err)
+				}
+			})
+			written++
+		}
+		n.s.RunFor(5 * time.Millisecond)
+	}
+}
+
 // A box that was brought a snapshot gets what was written meanwhile out of the log, and not another snapshot, and another.
 func TestOneSnapshotIsEnoughWhileOthersWrite(t *testing.T) {
 	for seed := uint64(1); seed <= 4; seed++ {
@@ -22,18 +38,7 @@ func TestOneSnapshotIsEnoughWhileOthersWrite(t *testing.T) {
 			net := three(t, seed, l)
 			leader, lagging, _ := net.followers(t)
 			net.cut[lagging.cfg.Box] = true
-			written := 0
-			write := func(count int, data string) {
-				for range count {
-					leader.Propose(Write{Entry: op(0, create(fmt.Sprintf("/n%d", written), data, jute.Persistent))}, func(out znode.Outcome, err error) {
-						if err != nil || out.Err != jute.OK {
-							t.Errorf("a write: %v, %v", out.Err, err)
-						}
-					})
-					written++
-				}
-				net.s.RunFor(5 * time.Millisecond)
-			}
+			write := net.writer(t, leader)
 			for range 70 {
 				write(10, strings.Repeat("x", 4000))
 			}
@@ -67,25 +72,14 @@ func TestASnapshotIsOfUseHoweverLongItTakes(t *testing.T) {
 	net.slowTree = 500 * time.Millisecond
 	leader, lagging, _ := net.followers(t)
 	net.cut[lagging.cfg.Box] = true
-	written := 0
-	write := func() {
-		for range 20 {
-			leader.Propose(Write{Entry: op(0, create(fmt.Sprintf("/n%d", written), "", jute.Persistent))}, func(out znode.Outcome, err error) {
-				if err != nil || out.Err != jute.OK {
-					t.Errorf("a write: %v, %v", out.Err, err)
-				}
-			})
-			written++
-		}
-		net.s.RunFor(5 * time.Millisecond)
-	}
+	write := net.writer(t, leader)
 	for range 60 {
-		write()
+		write(20, "")
 	}
 	clear(net.cut)
 	before := leader.metrics.snapshots.Get()
 	for n := 0; n < 600 && lagging.Status().Zxid+200 < leader.Status().Zxid; n++ {
-		write()
+		write(20, "")
 	}
 	if lagging.Status().Zxid+200 < leader.Status().Zxid {
 		t.Fatalf("zxid %d, the leader's %d after %d snapshots", lagging.Status().Zxid, leader.Status().Zxid, leader.metrics.snapshots.Get()-before)

@@ -163,6 +163,23 @@ func (a *asking) reconfig(joining, leaving string) {
 	}
 }
 
+// observe starts a server beside the others and makes it an observer.
+func (a *asking) observe(id uint64) {
+	a.t.Helper()
+	a.voters = append(slices.Clone(a.voters), id)
+	a.start(id)
+	a.s.RunFor(2 * time.Second)
+	a.place(id, true)
+}
+
+// place says whether a server is to observe or to vote.
+func (a *asking) place(id uint64, observer bool) {
+	a.t.Helper()
+	line := serverLine(id)
+	line.Observer = observer
+	a.reconfig(fmt.Sprintf("server.%d=%s", id, line.Text()), "")
+}
+
 // voters waits until a box sees that these servers vote, and no others.
 func (a *asking) voting(id uint64, want ...uint64) {
 	a.t.Helper()
@@ -286,12 +303,7 @@ func TestTwoBoxesWithOneNumber(t *testing.T) {
 func TestAnObserverThatIsCutOff(t *testing.T) {
 	a := newAsking(t, 11, 1, 2, 3)
 	a.begin(1, 2, 3)
-	a.voters = []uint64{1, 2, 3, 4}
-	a.start(4)
-	a.s.RunFor(2 * time.Second)
-	line := serverLine(4)
-	line.Observer = true
-	a.reconfig("server.4="+line.Text(), "")
+	a.observe(4)
 	a.serving(4)
 	a.cut[4] = true
 	a.until("it stops serving", func() bool { return !a.boxes[4].Serving() })

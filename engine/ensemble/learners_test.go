@@ -30,18 +30,12 @@ func TestLearners(t *testing.T) {
 	clear(a.cut)
 	sees(well(second), well(third))
 
-	a.voters = []uint64{1, 2, 3, 4}
-	a.start(4)
-	a.s.RunFor(2 * time.Second)
-	line := serverLine(4)
-	line.Observer = true
-	a.reconfig("server.4="+line.Text(), "")
+	a.observe(4)
 	sees(well(second), well(third), Learner{Server: 4, Observer: true, Heard: true, Synced: true})
 	a.cut[4] = true
 	sees(well(second), well(third), Learner{Server: 4, Observer: true})
 	a.s.RunFor(3 * time.Second)
-	line.Observer = false
-	a.reconfig("server.4="+line.Text(), "")
+	a.place(4, false)
 	sees(well(second), well(third), Learner{Server: 4}) // it is to vote, and does not yet
 	clear(a.cut)
 	sees(well(second), well(third), well(4))
