@@ -1,10 +1,11 @@
 // Package ensemble is the owner of the raft loop: one goroutine (a mailbox and a Step) that proposes, appends, applies and
 // answers, and beside it the tree under the engine's one read-write lock.
 //
-// A write is handed over by Propose, stamped with the leader's time, appended to the raft log, where it may have waited a
-// moment for others (gather.go), flushed by the device's syncer together with everything that arrived meanwhile, and applied under the write lock, once per committed batch:
-// for each entry the tree changes, the watches of this box's connections fire into their outboxes, the subscribers are
-// told, and the completion is called, in this order, so that no reply can show a state whose event is not queued before
+// A write is handed over by Propose, stamped with the leader's time, gathered for a moment with those of others
+// (gather.go), appended to the raft log, flushed by the device's syncer together with everything that arrived meanwhile,
+// and applied under the write lock, once per committed batch: for each entry the tree changes, the watches of this box's
+// connections fire into their outboxes, the subscribers are told, and the completion is called, in this order, so that no
+// reply can show a state whose event is not queued before
 // it. Reads happen in View, under the read lock, which covers look-up, registration of a watch and queueing of the reply.
 //
 // A box that does not lead hands its writes to the leader in a stream whose order is kept (forward.go); each is completed
