@@ -71,7 +71,7 @@
 // the request parks a Waiter, which the shard wakes when its view has moved.
 //
 // A ZooKeeper write. (1) zkserver decodes it, and hands it to the ensemble; (2) a box that does not lead sends it over the
-// link, in a stream whose order is kept (ensemble/forward.go); the leader stamps its time and proposes;
+// link, in a stream whose order is kept (ensemble/forward.go); the leader stamps its time, gathers (ensemble/gather.go), proposes;
 // (3) raftlog writes, the syncer flushes the raft log before any other; (4) on commit znode.Apply validates and mutates
 // under the lock, once per batch; (5) events go to the sessions' outboxes, and then the reply.
 //
