@@ -207,8 +207,9 @@ func (u *uplink) end(o *owner) {
 	}
 }
 
-// unreachable ends the stream when something that was sent to the leader is lost.
+// unreachable ends the stream when something that was sent to the leader is lost. It may have been who was heard, too.
 func (o *owner) unreachable(box uint64) {
+	o.retell = o.retell || box == o.leader()
 	if o.up.to == box {
 		o.up.end(o)
 	}
@@ -316,8 +317,13 @@ func (o *owner) refuseForward(from origin, err error) {
 	o.e.deps.Transport.Send(from.box, append(words(frameRefused, from.incarnation, from.request), refusalNumber(err)), false)
 }
 
-// touchedMax is how many sessions one message names.
-const touchedMax = 8192
+const (
+	// touchedMax is how many sessions one message names.
+	touchedMax = 8192
+	// retellMax is how far back a report goes behind one that was lost: the end of a connection that carries nothing is found
+	// sooner. By so much a session may outlive its time.
+	retellMax = 3 * time.Second
+)
 
 // reportTouched tells the leader which sessions were heard from since it was told last.
 func (o *owner) reportTouched() {
@@ -325,11 +331,18 @@ func (o *owner) reportTouched() {
 		return
 	}
 	o.nextTouch = o.now.Mono + min(reportInterval, o.e.cfg.TickTime/2)
+	retell := o.retell
+	o.retell = false
 	b := []byte{frameTouched}
 	o.e.mu.RLock()
 	defer o.e.mu.RUnlock()
 	for id, a := range o.e.attached {
-		if a.local || a.touched.Swap(0) == 0 {
+		if a.local {
+			continue
+		}
+		if at := time.Duration(a.touched.Swap(0)); at != 0 {
+			a.told = at
+		} else if !retell || o.now.Mono-a.told > retellMax {
 			continue
 		}
 		b = binary.BigEndian.AppendUint64(b, uint64(id))

@@ -125,6 +125,42 @@ func TestASessionOnAFollower(t *testing.T) {
 	}
 }
 
+// Every report of who was heard is lost: it is repeated, for as long as the loss of it may have gone unnoticed, and the
+// session lives. It ends when its client is silent, however often reports are lost.
+// semantics 22: the follower reports it.
+func TestALostReportIsRepeated(t *testing.T) {
+	net := three(t, 3, limits.ZooKeeper{})
+	_, follower, _ := net.followers(t)
+	o := &outbox{}
+	g := net.openSession(t, follower, o)
+	reports := 0
+	net.loses = func(from, _ uint64, message []byte) bool {
+		if message[0] != frameTouched || from != follower.cfg.Box {
+			return false
+		}
+		reports++
+		return reports%2 == 1
+	}
+	for range 10 {
+		follower.Touch(g.Session)
+		net.s.RunFor(2 * time.Second)
+	}
+	if o.death() != nil || reports < 20 {
+		t.Fatalf("%d reports; a session that was heard from: %v", reports, o.death())
+	}
+	others := 0
+	net.loses = func(from, _ uint64, message []byte) bool { // reports arrive now, and something else is lost again and again
+		if from != follower.cfg.Box || message[0] != frameRaft {
+			return false
+		}
+		others++
+		return others%3 == 0
+	}
+	if !net.s.RunUntil(10*time.Second, func() bool { return o.death() != nil }) || !errors.Is(o.death(), ErrSessionExpired) {
+		t.Fatalf("a silent session: %v", o.death())
+	}
+}
+
 // A session moves from box to box with its password. The box that had it ends its connection, and takes no more of its
 // writes.
 // semantics 21.

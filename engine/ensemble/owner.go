@@ -65,6 +65,7 @@ type owner struct {
 	up          uplink
 	streams     map[uint64]*inbound
 	nextTouch   time.Duration
+	retell      bool            // a report of who was heard may have been lost
 	said        map[uint64]said // by members, to this box as the leader of its term
 	nextState   time.Duration   // when the leader is told again what this box can run
 	raising     bool            // newer rules are being proposed

@@ -26,6 +26,8 @@ type network struct {
 	talks uint64
 	deaf  map[[2]uint64]bool // from and to: what is sent on this way is lost
 	lines map[[2]uint64][][]byte
+	// loses, if any, says which messages are lost; the sender is told.
+	loses func(from, to uint64, message []byte) bool
 	// configure, if any, has the last word about a box's Config.
 	configure func(*Config)
 	slowDisk  map[uint64]time.Duration
@@ -57,6 +59,10 @@ func (p port) Send(to uint64, message []byte, urgent bool) {
 		return
 	}
 	if to == n.mute && !urgent || n.cut[p.from] || n.cut[to] || n.deaf[[2]uint64{p.from, to}] || n.s.Rand().IntN(100) < n.loss {
+		return
+	}
+	if n.loses != nil && n.loses(p.from, to, message) {
+		n.s.Spawn("lost", func() {}, func() { n.boxes[p.from].Unreachable(to) })
 		return
 	}
 	line := [2]uint64{p.from, to}

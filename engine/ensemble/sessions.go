@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"cairn/engine/ensemble/znode"
 )
@@ -14,8 +15,9 @@ type attachment struct {
 	out       Outbox // nil after a Detach
 	refused   bool   // a write of out had no outcome: it takes no more of them
 	timeoutMs int32
-	touched   atomic.Int64 // monotonic nanoseconds; 0 when nothing was heard since the last sweep
-	local     bool         // a session of this box's own, whose time is kept here
+	touched   atomic.Int64  // monotonic nanoseconds; 0 when nothing was heard since the last sweep
+	told      time.Duration // touched, when the leader was told of it last; the owner's
+	local     bool          // a session of this box's own, whose time is kept here
 }
 
 // attach gives a session to a connection, and kills the one that held it. The write lock is held.

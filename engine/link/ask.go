@@ -24,7 +24,7 @@ func (l *Link) Ask(p Protocol, to uint64, question []byte) ([]byte, error) {
 	if address == "" || closed {
 		return nil, fmt.Errorf("ask box %d: %w", to, ErrClosed)
 	}
-	c, err := l.dial(l.ctx, laneID{to, p, kindAsk}, address)
+	c, err := l.dialPatiently(laneID{to, p, kindAsk}, address)
 	if err != nil {
 		return nil, fmt.Errorf("ask box %d at %s: %w", to, address, err)
 	}

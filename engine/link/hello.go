@@ -1,15 +1,15 @@
 package link
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
+	"errors"
 	"io"
 )
 
 // A connection begins with a hello, which is answered with one byte:
 //
-//	"CAIRNLNK" 8 · version 1 · protocol 1 · kind 1 · from 8 · to 8 · length of the cluster's name 1 · name
+//	"CAIRNLNK" 8 · version 1 · protocol 1 · kind 1 · from 8 · to 8 · process 8 · length of the cluster's
+//	name 1 · name
 //
 // Then the messages, each a length of 4 bytes and as many bytes; a length of 0 is a probe, answered with one byte. A stream
 // is a head (length 4, bytes), a size of 8 bytes, as many bytes, and one byte of answer: 0 when all of it was taken. A
@@ -18,7 +18,7 @@ import (
 const (
 	helloMagic    = "CAIRNLNK"
 	helloVersion  = 1
-	helloBytes    = 8 + 1 + 1 + 1 + 8 + 8 + 1
+	helloBytes    = 8 + 1 + 1 + 1 + 8 + 8 + 8 + 1
 	clusterMax    = 255
 	answerProbe   = 0xA5
 	answerRefused = 1 // the stream's handler did not take it
@@ -40,6 +40,7 @@ type hello struct {
 	protocol Protocol
 	kind     kind
 	from, to uint64
+	process  uint64 // a number that the box's process has drawn
 	cluster  string
 }
 
@@ -47,20 +48,31 @@ func (h hello) append(b []byte) []byte {
 	b = append(append(b, helloMagic...), helloVersion, byte(h.protocol), byte(h.kind))
 	b = binary.BigEndian.AppendUint64(b, h.from)
 	b = binary.BigEndian.AppendUint64(b, h.to)
+	b = binary.BigEndian.AppendUint64(b, h.process)
 	return append(append(b, byte(len(h.cluster))), h.cluster...)
 }
+
+var errStranger = errors.New("it does not speak cairn's protocol between boxes")
 
 // readHello reads a hello and nothing behind it.
 func readHello(r io.Reader) (hello, error) {
 	var b [helloBytes]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
+	magic := b[:len(helloMagic)]
+	if _, err := io.ReadFull(r, magic); err != nil {
 		return hello{}, err
 	}
-	if !bytes.Equal(b[:8], []byte(helloMagic)) || kind(b[10]) >= kinds {
-		return hello{}, fmt.Errorf("it does not speak cairn's protocol between boxes")
+	if string(magic) != helloMagic { // said at once, however little the stranger sends
+		return hello{}, errStranger
 	}
-	h := hello{protocol: Protocol(b[9]), kind: kind(b[10]), from: binary.BigEndian.Uint64(b[11:]), to: binary.BigEndian.Uint64(b[19:])}
-	name := make([]byte, b[27])
+	if _, err := io.ReadFull(r, b[len(helloMagic):]); err != nil {
+		return hello{}, err
+	}
+	if kind(b[10]) >= kinds {
+		return hello{}, errStranger
+	}
+	h := hello{protocol: Protocol(b[9]), kind: kind(b[10]),
+		from: binary.BigEndian.Uint64(b[11:]), to: binary.BigEndian.Uint64(b[19:]), process: binary.BigEndian.Uint64(b[27:])}
+	name := make([]byte, b[35])
 	if _, err := io.ReadFull(r, name); err != nil {
 		return hello{}, err
 	}

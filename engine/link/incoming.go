@@ -14,8 +14,12 @@ import (
 type incoming struct {
 	conn net.Conn
 	turn uint64        // in which it came
-	id   laneID        // its to is the box that it comes from; protected by Link.mu
 	done chan struct{} // closed when its reader has ended
+
+	// Protected by Link.mu, and empty until something is said on it: until then it is none of a lane's.
+	id       laneID // its to is the box that it comes from
+	process  uint64 // of that box
+	replaced bool   // the same process has opened another, and lives
 }
 
 func (l *Link) accept() {
@@ -84,15 +88,21 @@ func (l *Link) serve(in *incoming) {
 		l.serveQuestion(c, h)
 		return
 	}
-	l.supersede(in, laneID{h.from, h.protocol, h.kind})
 	handler := l.handlers[h.protocol]
-	err = l.serveMessages(c, h, handler)
+	err = l.serveMessages(in, h, handler)
 	if !errors.Is(err, io.EOF) && l.ctx.Err() == nil {
 		l.deps.Observer.Log.Debug("connection of another box ended", "box", h.from, "error", err)
 	}
-	if h.kind == kindUrgent {
+	if h.kind == kindUrgent && l.ends(in) {
 		handler.Gone(h.from)
 	}
+}
+
+// ends says whether a connection's end is the end of its lane: something was said on it, and it was not replaced.
+func (l *Link) ends(in *incoming) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return in.id.to != 0 && !in.replaced
 }
 
 // judge says whether this box is whom the other one wants.
@@ -118,14 +128,20 @@ func (l *Link) judge(h hello, err error) verdict {
 	return verdictOK
 }
 
-// supersede ends an older connection of the same lane and waits for its reader: what a process sent before it died must not
-// be taken after what its successor sends.
-func (l *Link) supersede(in *incoming, id laneID) {
+// supersede ends an older connection of the same lane and waits for its reader: what a process sent before it died, or gave
+// a connection up, must not be taken after what comes on the next.
+// It returns false when the box is no peer any more.
+func (l *Link) supersede(in *incoming, h hello) bool {
 	var older []*incoming
 	l.mu.Lock()
-	in.id = id
+	if l.peers[h.from] == "" {
+		l.mu.Unlock()
+		return false
+	}
+	in.id, in.process = laneID{h.from, h.protocol, h.kind}, h.process
 	for _, other := range l.incoming {
-		if other.turn < in.turn && other.id == id {
+		if other.turn < in.turn && other.id == in.id {
+			other.replaced = other.process == in.process
 			older = append(older, other)
 		}
 	}
@@ -134,15 +150,20 @@ func (l *Link) supersede(in *incoming, id laneID) {
 		_ = other.conn.Close()
 		<-other.done
 	}
+	return true
 }
 
-func (l *Link) serveMessages(c net.Conn, h hello, handler Handler) error {
+func (l *Link) serveMessages(in *incoming, h hello, handler Handler) error {
+	c := in.conn
 	r := bufio.NewReaderSize(c, 64<<10)
-	for {
+	for first := true; ; first = false {
 		_ = c.SetReadDeadline(time.Now().Add(idleMax))
 		b, err := readMessage(r, l.cfg.MessageBytesMax)
 		if err != nil {
 			return err
+		}
+		if first && !l.supersede(in, h) {
+			return verdictUnknown
 		}
 		if b == nil {
 			_ = c.SetWriteDeadline(time.Now().Add(idleMax))

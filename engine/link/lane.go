@@ -24,10 +24,12 @@ type lane struct {
 	conn   net.Conn
 	closed bool
 	wake   chan struct{} // of one; said when there is something to do
+
+	doubted chan struct{} // of one; said when another lane to the same box is not answered
 }
 
 func newLane(l *Link, id laneID, address string) *lane {
-	w := &lane{l: l, id: id, address: address, wake: make(chan struct{}, 1)}
+	w := &lane{l: l, id: id, address: address, wake: make(chan struct{}, 1), doubted: make(chan struct{}, 1)}
 	w.ctx, w.cancel = context.WithCancel(l.ctx)
 	return w
 }
@@ -43,10 +45,7 @@ func (w *lane) put(b []byte) {
 		w.bytes += len(b)
 	}
 	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
+	w.wakeUp()
 }
 
 // take empties the queue, and says whether something was lost since it was asked last.
@@ -60,46 +59,23 @@ func (w *lane) take() (queue [][]byte, lost bool) {
 
 // run dials and writes until the lane is closed.
 func (w *lane) run() {
-	h := w.l.handlers[w.id.protocol]
-	wait, said := redialMin, ""
 	for w.ctx.Err() == nil {
-		c, err := w.l.dial(w.ctx, w.id, w.address)
-		if err != nil {
-			if text := err.Error(); text != said && w.ctx.Err() == nil {
-				said = text
-				w.l.deps.Observer.Log.Info("no connection to another box", "box", w.id.to, "address", w.address, "error", err)
+		var old net.Conn
+		for c := w.reach(); c != nil; {
+			if !w.connected(c) {
+				closeOne(old)
+				return
 			}
-			w.pause(wait, h)
-			wait = min(2*wait, redialMax)
-			continue
+			c, old = w.write(c, old), c
 		}
-		wait, said = redialMin, ""
-		if !w.connected(c) {
-			return
-		}
-		w.write(c, h)
-		w.disconnected(c)
-		if _, lost := w.take(); lost {
-			h.Lost(w.id.to)
-		}
+		w.disconnected()
 	}
 }
 
-// pause waits before the next dial, and goes on telling of what is lost.
-func (w *lane) pause(wait time.Duration, h Handler) {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-			return
-		case <-w.ctx.Done():
-			return
-		case <-w.wake:
-			if _, lost := w.take(); lost {
-				h.Lost(w.id.to)
-			}
-		}
+// tellLost tells the handler when something was lost.
+func (w *lane) tellLost(lost bool) {
+	if lost {
+		w.l.handlers[w.id.protocol].Lost(w.id.to, w.id.kind == kindUrgent)
 	}
 }
 
@@ -114,71 +90,111 @@ func (w *lane) connected(c net.Conn) bool {
 	return true
 }
 
-func (w *lane) disconnected(c net.Conn) {
-	_ = c.Close()
+func (w *lane) disconnected() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.conn, w.up = nil, false
 	w.lost = w.lost || len(w.queue) > 0
+	w.mu.Unlock()
+	_, lost := w.take()
+	w.tellLost(lost)
 }
 
-// write sends what is queued until the connection fails. A probe goes out while there is nothing to say, and must be
-// answered.
-func (w *lane) write(c net.Conn, h Handler) {
+// write sends what is queued until the connection fails, and returns the one that takes its place, if there is one already.
+// A probe goes out while there is nothing to say, and must be answered. A connection whose probes are not answered may be one
+// that TCP has given up on but for a try now and then, as it does behind a link that fails for a moment and again: another is
+// dialled beside it, and whichever is answered first stays. The old one is closed when the next has been answered, and not
+// before: the other box would take its end for this box's.
+func (w *lane) write(c, old net.Conn) (next net.Conn) {
 	answers := make(chan struct{}, 1)
 	failed := make(chan struct{})
+	w.l.running.Add(1)
 	go func() {
+		defer w.l.running.Done()
 		defer close(failed)
 		readAnswers(c, answers)
 	}()
+	said := false // what was written when the connection ends may not have come
 	defer func() {
-		_ = c.Close()
-		<-failed
+		if said {
+			w.markLost()
+		}
+		closeOne(old)
+		if next == nil {
+			closeOne(c)
+		}
 	}()
-	ticker := time.NewTicker(probeInterval[w.id.kind])
+	interval := probeInterval[w.id.kind]
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	var spare spare
+	defer spare.stop()
 	unanswered := 0
-	var buffers net.Buffers
+	buffers := net.Buffers{make([]byte, 4)} // a first probe: only what says something is taken for the lane's connection
 	for {
+		if len(buffers) > 0 {
+			_ = c.SetWriteDeadline(time.Now().Add(idleMax))
+			if _, err := buffers.WriteTo(c); err != nil {
+				return nil
+			}
+			buffers = nil
+		}
 		select {
 		case <-failed:
-			return
+			return nil
 		case <-w.ctx.Done():
-			return
+			return nil
+		case next := <-spare.connected:
+			return next
 		case <-answers:
-			unanswered = 0
+			closeOne(old)
+			old, unanswered = nil, 0
+			spare.stop()
+			ticker.Reset(interval)
 			continue
+		case <-w.doubted:
+			unanswered = max(unanswered, 1)
+			ticker.Reset(probeInterval[kindUrgent])
+			buffers = append(buffers, make([]byte, 4))
 		case <-ticker.C:
 			if unanswered == silentProbes {
 				w.l.deps.Observer.Log.Info("a box is silent", "box", w.id.to, "address", w.address)
-				w.markLost()
 				w.l.abort(w.id.to, w.id.protocol)
-				return
+				return nil
 			}
-			unanswered++
+			if unanswered++; unanswered == doubtfulProbes {
+				spare.start(w)
+				w.l.doubt(w)
+			}
 			buffers = append(buffers, make([]byte, 4))
 		case <-w.wake:
 		}
 		queue, lost := w.take()
-		if lost {
-			h.Lost(w.id.to)
-		}
+		w.tellLost(lost)
 		for _, b := range queue {
 			buffers = append(buffers, binary.BigEndian.AppendUint32(nil, uint32(len(b))), b)
+			said = true
 		}
-		_ = c.SetWriteDeadline(time.Now().Add(idleMax))
-		if _, err := buffers.WriteTo(c); err != nil {
-			w.markLost()
-			return
-		}
-		buffers = nil
+	}
+}
+
+func closeOne(c net.Conn) {
+	if c != nil {
+		_ = c.Close()
 	}
 }
 
 func (w *lane) markLost() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.lost = true
+	w.mu.Unlock()
+	w.wakeUp()
+}
+
+func (w *lane) wakeUp() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
 }
 
 // readAnswers reads the answers to probes until the connection ends.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"sync"
-	"time"
 
 	"cairn/platform/observe"
 )
@@ -29,8 +29,8 @@ type Handler interface {
 	Message(from uint64, b []byte)
 	// Stream takes something large: size bytes are to be read from r. It may block.
 	Stream(from uint64, head []byte, size int64, r io.Reader) error
-	// Lost says that something sent to the box was lost.
-	Lost(to uint64)
+	// Lost says that something sent to the box was lost, or may have been: something urgent, or something of the rest.
+	Lost(to uint64, urgent bool)
 	// Ask answers a question, from a box that need not be a peer: it may be one that wants to become one. It may block for
 	// a moment; nil is no answer.
 	Ask(from uint64, question []byte) []byte
@@ -62,26 +62,6 @@ type Deps struct {
 	Observer *observe.Observer
 }
 
-// Times of connections.
-const (
-	connectTimeout = 600 * time.Millisecond // before the kernel would try again: then another attempt is quicker
-	dialTimeout    = 1500 * time.Millisecond
-	helloTimeout   = 5 * time.Second
-	idleMax        = 5 * time.Second // nothing came in, not even a probe
-	redialMin      = 20 * time.Millisecond
-	redialMax      = 250 * time.Millisecond
-	streamStallMax = 10 * time.Second
-	incomingMax    = 256 // connections that came in
-)
-
-// probeInterval is the time between two probes of a lane. The urgent one is probed so often that a cut which nobody is told
-// of is found in the time of an election, whichever way it cuts.
-var probeInterval = [kinds]time.Duration{kindBulk: 500 * time.Millisecond, kindUrgent: 125 * time.Millisecond}
-
-// silentProbes without an answer end a connection. Probes are counted, and not the time: a process that was stopped itself
-// has missed nothing.
-const silentProbes = 4
-
 // ErrClosed is returned when the link was closed, or has no such peer.
 var ErrClosed = errors.New("no link to the box")
 
@@ -90,6 +70,7 @@ type Link struct {
 	cfg      Config
 	deps     Deps
 	handlers [protocols]Handler
+	process  uint64 // a random number: the other boxes know by it that this one was started anew
 	listener net.Listener
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -123,6 +104,7 @@ func New(cfg Config, deps Deps) (*Link, error) {
 		deps.Observer = observe.Discard()
 	}
 	l := &Link{cfg: cfg, deps: deps, peers: maps.Clone(cfg.Peers), lanes: map[laneID]*lane{}, incoming: map[net.Conn]*incoming{}}
+	l.process = rand.Uint64()
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l, nil
 }
@@ -196,51 +178,6 @@ func (l *Link) Stream(p Protocol, to uint64, head []byte, size int64, r io.Reade
 		return fmt.Errorf("stream %d bytes to box %d at %s: %w", size, to, address, err)
 	}
 	return nil
-}
-
-// dial opens a connection and introduces this box.
-func (l *Link) dial(ctx context.Context, id laneID, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	connecting, connected := context.WithTimeout(ctx, connectTimeout)
-	defer connected()
-	c, err := l.deps.Dial(connecting, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // Close of the link does not wait for the peer
-	defer stop()
-	_ = c.SetDeadline(time.Now().Add(dialTimeout))
-	h := hello{protocol: id.protocol, kind: id.kind, from: l.cfg.Box, to: id.to, cluster: l.cfg.Cluster}
-	var answer [1]byte
-	if _, err = c.Write(h.append(nil)); err == nil {
-		_, err = io.ReadFull(c, answer[:])
-	}
-	if err == nil && verdict(answer[0]) != verdictOK {
-		err = verdict(answer[0])
-	}
-	if err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	_ = c.SetDeadline(time.Time{})
-	return c, nil
-}
-
-// abort ends all of a protocol's connections to a box that one of them has found silent: the others would wait for TCP to
-// try again, which it does ever more rarely.
-func (l *Link) abort(to uint64, p Protocol) {
-	l.mu.Lock()
-	var lanes []*lane
-	for id, w := range l.lanes {
-		if id.to == to && id.protocol == p {
-			lanes = append(lanes, w)
-		}
-	}
-	l.mu.Unlock()
-	for _, w := range lanes {
-		w.abort()
-	}
 }
 
 // Close ends all connections and returns when no handler is called any more.

@@ -45,8 +45,8 @@ func (r *room) Ask(from uint64, question []byte) []byte {
 	return fmt.Appendf(nil, "box %d asked %s", from, question)
 }
 
-func (r *room) Lost(uint64) { r.count(&r.lost) }
-func (r *room) Gone(uint64) { r.count(&r.gone) }
+func (r *room) Lost(uint64, bool) { r.count(&r.lost) }
+func (r *room) Gone(uint64)       { r.count(&r.gone) }
 
 func (r *room) count(n *int) {
 	r.mu.Lock()
@@ -321,6 +321,119 @@ func TestABoxThatHearsNothingSaysSo(t *testing.T) {
 		a.Send(Raft, 2, []byte("?"), false)
 		return near.see(func(r *room) bool { return r.lost > 0 })
 	})
+}
+
+// A connection that is not answered is replaced by one that is, and the other box does not take this one for gone; what was
+// under way on it is reported, for either lane.
+func TestAConnectionThatIsStuckIsReplaced(t *testing.T) {
+	interval := probeInterval[kindBulk]
+	t.Cleanup(func() { probeInterval[kindBulk] = interval })
+	probeInterval[kindBulk] = time.Hour // what the urgent lane finds is enough for the other to look
+	var gates gates
+	a, near, far := through(t, func(c net.Conn) net.Conn { return &gated{c, gates.next()} })
+	a.Send(Raft, 2, []byte("before"), true)
+	eventually(t, "the lane is in use", func() bool { return far.see(func(r *room) bool { return len(r.got) == 1 }) })
+	gates.shut()
+	began := time.Now()
+	a.Send(Raft, 2, []byte("under way"), false)
+	a.Send(Raft, 2, []byte("under way"), true)
+	eventually(t, "both lanes have told of the loss", func() bool { return near.see(func(r *room) bool { return r.lost >= 2 }) })
+	a.Send(Raft, 2, []byte("behind"), false)
+	a.Send(Raft, 2, []byte("urgently behind"), true)
+	eventually(t, "messages go on", func() bool { return far.see(func(r *room) bool { return len(r.got) == 3 }) })
+	if took := time.Since(began); took > idleMax/2 { // 375 ms, and a busy machine; after idleMax the other box ends it anyway
+		t.Errorf("it took %v", took)
+	}
+	if far.see(func(r *room) bool { return r.gone > 0 }) {
+		t.Error("the other box took this one for gone")
+	}
+	if n := gates.count(); n != 4 {
+		t.Errorf("%d connections, want the two lanes' first and second ones", n)
+	}
+}
+
+// gates are those of many connections: shutting them leaves alone what is opened after.
+type gates struct {
+	mu  sync.Mutex
+	all []*gate
+}
+
+func (g *gates) next() *gate {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.all = append(g.all, &gate{})
+	return g.all[len(g.all)-1]
+}
+
+func (g *gates) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, one := range g.all {
+		one.shut()
+	}
+}
+
+func (g *gates) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.all)
+}
+
+// A process that is started anew ends what its predecessor left, and that one is gone.
+func TestASuccessorEndsWhatWasLeft(t *testing.T) {
+	r := &room{}
+	cfg := testConfig(1)
+	cfg.Peers = map[uint64]string{2: "127.0.0.1:1"} // which nobody answers
+	l := begin(t, cfg, r)
+	l.Start()
+	gone := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.gone
+	}
+	of := func(process uint64) hello {
+		return hello{kind: kindUrgent, from: 2, to: 1, process: process, cluster: "test"}
+	}
+	greet(t, l, of(7), true)
+	_ = greet(t, l, of(8), false).Close() // it died before it said anything
+	greet(t, l, of(7), true)
+	greet(t, l, of(7), true)
+	if n := gone(); n != 0 {
+		t.Errorf("gone %d times while one process has opened three connections", n)
+	}
+	greet(t, l, of(9), true)
+	if n := gone(); n != 1 {
+		t.Errorf("gone %d times when another process has spoken, want the one before", n)
+	}
+	_ = greet(t, l, of(9), true).Close()
+	eventually(t, "and this one", func() bool { return gone() == 2 })
+}
+
+// greet opens a connection by hand, and says something on it.
+func greet(t *testing.T, l *Link, h hello, speak bool) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Address().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Write(h.append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	var answer [1]byte
+	if _, err := io.ReadFull(c, answer[:]); err != nil || verdict(answer[0]) != verdictOK {
+		t.Fatalf("answer %v, %v", answer, err)
+	}
+	if speak {
+		if _, err := c.Write(make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, answer[:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
 }
 
 // deafened hears nothing once the gate is shut.

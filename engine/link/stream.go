@@ -26,7 +26,7 @@ func (s stalling) Write(b []byte) (int, error) {
 const takenMax = 2 * time.Minute
 
 func (l *Link) stream(p Protocol, to uint64, address string, head []byte, size int64, r io.Reader) error {
-	c, err := l.dial(l.ctx, laneID{to, p, kindStream}, address)
+	c, err := l.dialPatiently(laneID{to, p, kindStream}, address)
 	if err != nil {
 		return err
 	}
@@ -36,8 +36,12 @@ func (l *Link) stream(p Protocol, to uint64, address string, head []byte, size i
 	if _, err := (stalling{c}).Write(b); err != nil {
 		return err
 	}
-	if _, err := io.CopyBuffer(stalling{c}, io.LimitReader(r, size), make([]byte, 256<<10)); err != nil {
+	n, err := io.CopyBuffer(stalling{c}, io.LimitReader(r, size), make([]byte, 256<<10))
+	if err != nil {
 		return err
+	}
+	if n < size {
+		return fmt.Errorf("it ends after %d bytes: %w", n, io.ErrUnexpectedEOF)
 	}
 	_ = c.SetReadDeadline(time.Now().Add(takenMax))
 	var answer [1]byte

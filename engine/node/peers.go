@@ -174,8 +174,11 @@ func (p *peers) Stream(from uint64, head []byte, size int64, r io.Reader) error 
 	return e.ReceiveSnapshot(from, head, size, r)
 }
 
-// Lost implements link.Handler.
-func (p *peers) Lost(to uint64) {
+// Lost implements link.Handler. What is urgent is sent again by itself: heartbeats, votes, read indexes.
+func (p *peers) Lost(to uint64, urgent bool) {
+	if urgent {
+		return
+	}
 	if e := p.ensemble.Load(); e != nil {
 		e.Unreachable(to)
 	}
