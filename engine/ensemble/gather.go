@@ -25,7 +25,8 @@ type gathering struct {
 	entries int
 	bytes   int
 	urgent  bool // something is gathered that waits for nobody
-	waits   int  // entries when the wait began; 0: it has not
+	waits   bool // a wait has begun
+	joined  bool // somebody has come in it who was not there
 	vain    int  // waits in a row that nobody joined
 	pause   int  // appends that are still made without a wait
 }
@@ -58,28 +59,31 @@ func (g *gathering) add(now time.Duration, session int64, bytes int) {
 			to = w
 		}
 	}
+	g.joined = g.joined || g.waits && !(to.session == session && to.here)
 	*to = writer{session: session, at: now, here: true}
 }
 
-// until is when the gathered are to be appended: now or before, or at the end of a wait.
+// until is when the gathered are to be appended: now or before, or at the end of a wait, which is that of its reason too.
 func (g *gathering) until(now time.Duration) time.Duration {
-	if g.delay == 0 || g.urgent || g.pause > 0 || g.entries >= gatherEntriesMax || g.bytes >= gatherBytesMax || !g.expects(now) {
+	if g.delay == 0 || g.urgent || g.pause > 0 || g.entries >= gatherEntriesMax || g.bytes >= gatherBytesMax {
 		return now
 	}
-	if g.waits == 0 {
-		g.waits = g.entries
+	expected := g.expected()
+	if expected <= now {
+		return now
 	}
-	return g.began + g.delay
+	g.waits = true
+	return min(g.began+g.delay, expected)
 }
 
-// expects tells whether a session wrote a moment ago that has nothing among the gathered.
-func (g *gathering) expects(now time.Duration) bool {
+// expected is until when one of those who wrote lately, and have nothing among the gathered, is expected to write again.
+func (g *gathering) expected() (until time.Duration) {
 	for i := range g.writers {
-		if w := &g.writers[i]; w.session != 0 && !w.here && now-w.at < writerLately {
-			return true
+		if w := &g.writers[i]; w.session != 0 && !w.here {
+			until = max(until, w.at+writerLately)
 		}
 	}
-	return false
+	return until
 }
 
 // handed begins anew: the gathered were appended, or dropped.
@@ -87,15 +91,16 @@ func (g *gathering) handed() {
 	switch {
 	case g.pause > 0:
 		g.pause--
-	case g.waits == 0:
-	case g.entries > g.waits:
+	case !g.waits:
+	case g.joined:
 		g.vain = 0
 	case g.vain < vainMax-1:
 		g.vain++
 	default: // nobody joins: these writers wait for one another. The next wait is a trial.
 		g.pause = vainPause
 	}
-	g.entries, g.bytes, g.waits, g.urgent = 0, 0, 0, false
+	g.entries, g.bytes = 0, 0
+	g.waits, g.joined, g.urgent = false, false, false
 	for i := range g.writers {
 		g.writers[i].here = false
 	}

@@ -48,6 +48,34 @@ func TestAWriteWaitsForWhoWroteLately(t *testing.T) {
 	}
 }
 
+// A wait ends with the reason for it, however long the setting is.
+func TestAWaitEndsWithItsReason(t *testing.T) {
+	g := gathering{delay: time.Minute}
+	g.put(0, 1, 2)
+	g.handed()
+	if wait := g.put(3*ms, 1); wait != writerLately-3*ms {
+		t.Fatalf("session 2 wrote 3 ms ago: wait %v", wait)
+	}
+}
+
+// A session that writes again within its own wait has not joined it.
+func TestNobodyJoinsItself(t *testing.T) {
+	g := gathering{delay: ms}
+	now := time.Duration(0)
+	g.put(now, 2)
+	g.handed()
+	for range vainMax {
+		if now += ms / 2; g.put(now, 1) == 0 {
+			t.Fatal("no wait")
+		}
+		g.put(now+ms/2, 1)
+		g.handed()
+	}
+	if now += ms; g.put(now, 1) != 0 {
+		t.Fatal("it waits on though nobody else came")
+	}
+}
+
 func TestManyAreNotKeptWaiting(t *testing.T) {
 	g := gathering{delay: ms}
 	for s := int64(1); s <= 100; s++ {

@@ -187,6 +187,9 @@ func validate(fs vfs.FS, dir, name string, first uint64, last bool, visit func(f
 		position += n
 	}
 	s.bytes, s.loose = int64(position), position < len(b)
+	if zeros := len(b) - size; last && s.cut.File == "" && zeros > blankStep {
+		s.cut = Cut{File: name, At: s.bytes, Reason: fmt.Sprintf("%d bytes of zeros, more than it is filled with ahead: records have not come to the disk", zeros)}
+	}
 	return s, nil
 }
 

@@ -78,6 +78,23 @@ func TestZerosBehindTheRecordsAreNoDamage(t *testing.T) {
 	}
 }
 
+// More zeros than the segment is filled with ahead stand where records were: they are taken away, and it is said.
+func TestTooManyZerosAreReported(t *testing.T) {
+	for zeros, reported := range map[int]bool{blankStep: false, blankStep + 1: true} {
+		dir := tempDir(t)
+		l, _ := open(t, dir, 0)
+		put(t, l, 1, "entry")
+		must(t, l.Close())
+		file := filepath.Join(dir, "wal", segmentName(l.segments[0].first))
+		records := wholeFile(t, file)
+		must(t, os.WriteFile(file, append(records, make([]byte, zeros)...), 0o600))
+		_, r := open(t, dir, 0)
+		if got := r.Cut.File != ""; got != reported || reported && (r.Cut.At != int64(len(records)) || r.Cut.Reason == "") || len(r.Entries) != 1 {
+			t.Errorf("%d zeros: %+v, %d entries", zeros, r.Cut, len(r.Entries))
+		}
+	}
+}
+
 // tight has no room for anything that goes through the file system given: the zeros.
 type tight struct{ vfs.FS }
 
