@@ -119,7 +119,7 @@ type Deps struct {
 // a process that has ended must not arrive after those of its successor on the same box.
 type Transport interface {
 	// Send hands a message over; it never blocks and takes the bytes over. Urgent messages (heartbeats, votes) must not
-	// queue behind others. What cannot be sent is reported by Ensemble.Unreachable.
+	// queue behind others. The loss of others is reported by Ensemble.Unreachable.
 	Send(to uint64, message []byte, urgent bool)
 	// SendSnapshot asks for the snapshot taken at index (Ensemble.OpenSnapshot) to be brought to a box whose log has fallen
 	// behind, to its ReceiveSnapshot; the message goes with it. It never blocks. The outcome is reported by

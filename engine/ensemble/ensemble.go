@@ -219,7 +219,7 @@ func (e *Ensemble) Leadership(f func(Leadership)) {
 // decode is an error; one that does not fit now is dropped, as a network may.
 func (e *Ensemble) Receive(from uint64, b []byte) error { return e.receive(from, b) }
 
-// Unreachable says that the last message to a box could not be sent.
+// Unreachable says that messages to a box that were not urgent were lost, or may have been.
 func (e *Ensemble) Unreachable(box uint64) {
 	_ = e.send(message{kind: msgUnreachable, box: box})
 }

@@ -320,8 +320,8 @@ func (o *owner) refuseForward(from origin, err error) {
 const (
 	// touchedMax is how many sessions one message names.
 	touchedMax = 8192
-	// retellMax is how far back a report goes behind one that was lost: the end of a connection that carries nothing is found
-	// sooner. By so much a session may outlive its time.
+	// retellMax is how far back a report goes behind one that was lost: as a rule a connection that carries nothing is given
+	// up sooner. By so much a session may outlive its time.
 	retellMax = 3 * time.Second
 )
 

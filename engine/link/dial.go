@@ -37,6 +37,10 @@ const (
 	silentProbes   = 4
 )
 
+// adoptPause is how long a spare connection waits for a last answer on the one it is to replace: another box that was stopped
+// for a moment greets the one and answers the other at the same time.
+const adoptPause = 20 * time.Millisecond
+
 // dial opens a connection and introduces this box. The attempt is the first, second and so on of a row.
 func (l *Link) dial(ctx context.Context, id laneID, address string, attempt int) (net.Conn, error) {
 	connectMax, dialMax := connectTimeout, dialTimeout
@@ -75,7 +79,7 @@ func (l *Link) dialPatiently(id laneID, address string) (net.Conn, error) {
 	return l.dial(l.ctx, id, address, hastyAttempts+1)
 }
 
-// reach dials until the lane is connected, and goes on telling of what is lost. It returns nil when the lane is closed.
+// reach dials until the lane is connected, and tells of what is lost between the attempts. It returns nil when the lane is closed.
 func (w *lane) reach() net.Conn {
 	wait, said := redialMin, ""
 	for attempt := 1; w.ctx.Err() == nil; attempt++ {
@@ -157,6 +161,16 @@ func (l *Link) doubt(of *lane) {
 			case w.doubted <- struct{}{}:
 			default:
 			}
+		}
+	}
+}
+
+// abandon ends the connections of the other lanes that have not looked since they were doubted: they wait in a write for room
+// that does not come.
+func (l *Link) abandon(of *lane) {
+	for _, w := range l.lanesOf(of.id.to, of.id.protocol) {
+		if w != of && len(w.doubted) > 0 {
+			w.abort()
 		}
 	}
 }

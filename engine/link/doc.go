@@ -8,8 +8,9 @@
 // way or both, is found within the time of an election, and not when TCP gives up; it is reset, so that the other box, where
 // it still hears this one, knows at once.
 //
-// It owns the goroutines of its connections: one that writes each lane, one that reads each connection that came in. It
-// must not retry, reorder or store anything, and must not know what a raft message is.
+// It owns the goroutines of its connections: one that dials and writes each lane, one that reads its answers, one that dials
+// another connection while it is not answered, one that reads each connection that came in. It must not retry, reorder or
+// store anything, and must not know what a raft message is.
 //
 // Connections are plain TCP. Deps.Listen and Deps.Dial are where TLS is put between.
 package link

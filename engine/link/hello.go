@@ -8,7 +8,7 @@ import (
 
 // A connection begins with a hello, which is answered with one byte:
 //
-//	"CAIRNLNK" 8 · version 1 · protocol 1 · kind 1 · from 8 · to 8 · process 8 · length of the cluster's
+//	"CAIRNLNK" 8 · version (2) 1 · protocol 1 · kind 1 · from 8 · to 8 · process 8 · length of the cluster's
 //	name 1 · name
 //
 // Then the messages, each a length of 4 bytes and as many bytes; a length of 0 is a probe, answered with one byte. A stream
@@ -17,7 +17,7 @@ import (
 
 const (
 	helloMagic    = "CAIRNLNK"
-	helloVersion  = 1
+	helloVersion  = 2
 	helloBytes    = 8 + 1 + 1 + 1 + 8 + 8 + 8 + 1
 	clusterMax    = 255
 	answerProbe   = 0xA5
@@ -57,14 +57,20 @@ var errStranger = errors.New("it does not speak cairn's protocol between boxes")
 // readHello reads a hello and nothing behind it.
 func readHello(r io.Reader) (hello, error) {
 	var b [helloBytes]byte
-	magic := b[:len(helloMagic)]
-	if _, err := io.ReadFull(r, magic); err != nil {
+	const version = len(helloMagic) // where it stands
+	if _, err := io.ReadFull(r, b[:version]); err != nil {
 		return hello{}, err
 	}
-	if string(magic) != helloMagic { // said at once, however little the stranger sends
+	if string(b[:version]) != helloMagic { // said at once, though a stranger may say less than a hello
 		return hello{}, errStranger
 	}
-	if _, err := io.ReadFull(r, b[len(helloMagic):]); err != nil {
+	if _, err := io.ReadFull(r, b[version:version+1]); err != nil {
+		return hello{}, err
+	}
+	if b[version] != helloVersion { // what follows may be anything
+		return hello{}, verdictVersion
+	}
+	if _, err := io.ReadFull(r, b[version+1:]); err != nil {
 		return hello{}, err
 	}
 	if kind(b[10]) >= kinds {
@@ -77,9 +83,6 @@ func readHello(r io.Reader) (hello, error) {
 		return hello{}, err
 	}
 	h.cluster = string(name)
-	if b[8] != helloVersion {
-		return h, verdictVersion
-	}
 	return h, nil
 }
 

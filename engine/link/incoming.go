@@ -129,16 +129,18 @@ func (l *Link) judge(h hello, err error) verdict {
 }
 
 // supersede ends an older connection of the same lane and waits for its reader: what a process sent before it died, or gave
-// a connection up, must not be taken after what comes on the next.
-// It returns false when the box is no peer any more.
+// a connection up, must not be taken after what comes on the next. It returns false when the connection is the older one
+// itself, or the box is no peer any more.
 func (l *Link) supersede(in *incoming, h hello) bool {
 	var older []*incoming
 	l.mu.Lock()
-	if l.peers[h.from] == "" {
+	id := laneID{h.from, h.protocol, h.kind}
+	if l.peers[h.from] == "" || l.spoken[id] > in.turn {
 		l.mu.Unlock()
 		return false
 	}
-	in.id, in.process = laneID{h.from, h.protocol, h.kind}, h.process
+	l.spoken[id] = in.turn
+	in.id, in.process = id, h.process
 	for _, other := range l.incoming {
 		if other.turn < in.turn && other.id == in.id {
 			other.replaced = other.process == in.process
@@ -153,6 +155,8 @@ func (l *Link) supersede(in *incoming, h hello) bool {
 	return true
 }
 
+var errSuperseded = errors.New("a newer connection has taken its place, or the box is no peer any more")
+
 func (l *Link) serveMessages(in *incoming, h hello, handler Handler) error {
 	c := in.conn
 	r := bufio.NewReaderSize(c, 64<<10)
@@ -163,7 +167,7 @@ func (l *Link) serveMessages(in *incoming, h hello, handler Handler) error {
 			return err
 		}
 		if first && !l.supersede(in, h) {
-			return verdictUnknown
+			return errSuperseded
 		}
 		if b == nil {
 			_ = c.SetWriteDeadline(time.Now().Add(idleMax))

@@ -61,12 +61,13 @@ func (w *lane) take() (queue [][]byte, lost bool) {
 func (w *lane) run() {
 	for w.ctx.Err() == nil {
 		var old net.Conn
+		unanswered := 0 // probes, over all connections since the last answer
 		for c := w.reach(); c != nil; {
 			if !w.connected(c) {
 				closeOne(old)
-				return
+				break
 			}
-			c, old = w.write(c, old), c
+			c, old = w.write(c, old, &unanswered), c
 		}
 		w.disconnected()
 	}
@@ -102,9 +103,9 @@ func (w *lane) disconnected() {
 // write sends what is queued until the connection fails, and returns the one that takes its place, if there is one already.
 // A probe goes out while there is nothing to say, and must be answered. A connection whose probes are not answered may be one
 // that TCP has given up on but for a try now and then, as it does behind a link that fails for a moment and again: another is
-// dialled beside it, and whichever is answered first stays. The old one is closed when the next has been answered, and not
-// before: the other box would take its end for this box's.
-func (w *lane) write(c, old net.Conn) (next net.Conn) {
+// dialled beside it, and takes its place when the other box greets it and still answers nothing on this one. The old one is
+// closed when the next has been answered, or has failed too, and not before: the other box would take its end for this box's.
+func (w *lane) write(c, old net.Conn, unanswered *int) (next net.Conn) {
 	answers := make(chan struct{}, 1)
 	failed := make(chan struct{})
 	w.l.running.Add(1)
@@ -128,7 +129,13 @@ func (w *lane) write(c, old net.Conn) (next net.Conn) {
 	defer ticker.Stop()
 	var spare spare
 	defer spare.stop()
-	unanswered := 0
+	var ready net.Conn // the spare, greeted
+	defer func() {
+		if ready != next {
+			closeOne(ready)
+		}
+	}()
+	var adopt <-chan time.Time
 	buffers := net.Buffers{make([]byte, 4)} // a first probe: only what says something is taken for the lane's connection
 	for {
 		if len(buffers) > 0 {
@@ -140,28 +147,33 @@ func (w *lane) write(c, old net.Conn) (next net.Conn) {
 		}
 		select {
 		case <-failed:
-			return nil
+			return ready
 		case <-w.ctx.Done():
 			return nil
-		case next := <-spare.connected:
-			return next
+		case ready = <-spare.connected:
+			adopt = time.After(adoptPause)
+			continue
+		case <-adopt:
+			w.l.abandon(w)
+			return ready
 		case <-answers:
 			closeOne(old)
-			old, unanswered = nil, 0
+			closeOne(ready)
+			old, ready, adopt, *unanswered = nil, nil, nil, 0
 			spare.stop()
 			ticker.Reset(interval)
 			continue
 		case <-w.doubted:
-			unanswered = max(unanswered, 1)
+			*unanswered = max(*unanswered, 1)
 			ticker.Reset(probeInterval[kindUrgent])
 			buffers = append(buffers, make([]byte, 4))
 		case <-ticker.C:
-			if unanswered == silentProbes {
+			if *unanswered >= silentProbes {
 				w.l.deps.Observer.Log.Info("a box is silent", "box", w.id.to, "address", w.address)
 				w.l.abort(w.id.to, w.id.protocol)
 				return nil
 			}
-			if unanswered++; unanswered == doubtfulProbes {
+			if *unanswered++; *unanswered == doubtfulProbes {
 				spare.start(w)
 				w.l.doubt(w)
 			}

@@ -81,6 +81,7 @@ type Link struct {
 	lanes    map[laneID]*lane
 	incoming map[net.Conn]*incoming
 	turns    uint64
+	spoken   map[laneID]uint64 // the turn of the last incoming connection on which something was said, by its lane
 	started  bool
 	closed   bool
 }
@@ -103,7 +104,8 @@ func New(cfg Config, deps Deps) (*Link, error) {
 	if deps.Observer == nil {
 		deps.Observer = observe.Discard()
 	}
-	l := &Link{cfg: cfg, deps: deps, peers: maps.Clone(cfg.Peers), lanes: map[laneID]*lane{}, incoming: map[net.Conn]*incoming{}}
+	l := &Link{cfg: cfg, deps: deps, peers: maps.Clone(cfg.Peers), lanes: map[laneID]*lane{}, incoming: map[net.Conn]*incoming{},
+		spoken: map[laneID]uint64{}}
 	l.process = rand.Uint64()
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l, nil

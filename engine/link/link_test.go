@@ -7,11 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"cairn/platform/observe"
 )
 
 // room is a Handler that remembers.
@@ -407,6 +413,184 @@ func TestASuccessorEndsWhatWasLeft(t *testing.T) {
 	}
 	_ = greet(t, l, of(9), true).Close()
 	eventually(t, "and this one", func() bool { return gone() == 2 })
+}
+
+// What comes late on a connection whose successor has spoken is not taken, and its end is nobody's.
+func TestALateSpeakerIsNotHeard(t *testing.T) {
+	r := &room{}
+	cfg := testConfig(1)
+	cfg.Peers = map[uint64]string{2: "127.0.0.1:1"} // which nobody answers
+	l := begin(t, cfg, r)
+	l.Start()
+	of := func(process uint64) hello {
+		return hello{kind: kindUrgent, from: 2, to: 1, process: process, cluster: "test"}
+	}
+	old := greet(t, l, of(7), false) // what it says is under way
+	succeeding := greet(t, l, of(8), true)
+	if _, err := old.Write([]byte("\x00\x00\x00\x03old")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(old); err != nil && !errors.Is(err, syscall.ECONNRESET) || len(b) != 0 {
+		t.Fatalf("the old one was answered with %x, %v", b, err)
+	}
+	if _, err := succeeding.Write([]byte("\x00\x00\x00\x03new")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new one is heard", func() bool { return r.see(func(r *room) bool { return len(r.got) > 0 }) })
+	r.see(func(r *room) bool {
+		if r.got[0] != "2:new" || r.gone != 0 {
+			t.Errorf("got %q, gone %d times", r.got, r.gone)
+		}
+		return true
+	})
+}
+
+// A box that greets and answers nothing is silent, on however many connections.
+func TestABoxThatOnlyGreetsIsSilent(t *testing.T) {
+	door, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer door.Close()
+	go func() {
+		for {
+			c, err := door.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				if _, err := readHello(c); err == nil {
+					_, _ = c.Write([]byte{byte(verdictOK)})
+					_, _ = io.Copy(io.Discard, c)
+				}
+			}()
+		}
+	}()
+	cfg, deps := testConfig(1), testDeps()
+	cfg.Peers = map[uint64]string{2: door.Addr().String()}
+	said := make(chan string, 100)
+	o := *observe.Discard()
+	o.Log = slog.New(slog.NewTextHandler(lines(said), nil))
+	deps.Observer = &o
+	l := beginOn(t, cfg, deps, &room{})
+	l.Start()
+	for {
+		select {
+		case line := <-said:
+			if strings.Contains(line, "a box is silent") {
+				return
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("it is not found silent")
+		}
+	}
+}
+
+// lines takes the lines of a log, as many as there is room for.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	select {
+	case l <- string(b):
+	default:
+	}
+	return len(b), nil
+}
+
+// A lane that waits in a write for room goes on when the other lane has found that its connection is stuck.
+func TestAStuckWriteIsGivenUp(t *testing.T) {
+	var gates gates
+	a, _, far := through(t, func(c net.Conn) net.Conn { return &full{Conn: c, gate: gates.next(), closed: make(chan struct{})} })
+	a.Send(Raft, 2, []byte("before"), false)
+	eventually(t, "the lane is in use", func() bool { return far.see(func(r *room) bool { return len(r.got) == 1 }) })
+	gates.shut()
+	began := time.Now()
+	eventually(t, "messages go on", func() bool {
+		a.Send(Raft, 2, []byte("behind"), false)
+		return far.see(func(r *room) bool { return len(r.got) > 1 })
+	})
+	if took := time.Since(began); took > idleMax/2 { // 400 ms, and a busy machine; after idleMax the write is given up anyway
+		t.Errorf("it took %v", took)
+	}
+}
+
+// full has no room for anything long once its gate is shut, until it is closed or the write's deadline has passed.
+type full struct {
+	net.Conn
+	gate   *gate
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (f *full) Write(b []byte) (int, error) {
+	switch {
+	case !f.gate.isShut():
+		return f.Conn.Write(b)
+	case len(b) <= 4:
+		return len(b), nil // a probe finds room
+	}
+	select {
+	case <-f.closed:
+		return 0, net.ErrClosed
+	case <-time.After(idleMax):
+		return 0, os.ErrDeadlineExceeded
+	}
+}
+
+func (f *full) Close() error {
+	f.once.Do(func() { close(f.closed) })
+	return f.Conn.Close()
+}
+
+// Another box that was stopped for a moment answers and greets at the same time: nothing is lost.
+func TestABoxThatPausedHasLostNothing(t *testing.T) {
+	var dialled, held atomic.Int64
+	var paused gate
+	a, near, far := through(t, func(c net.Conn) net.Conn {
+		dialled.Add(1)
+		return &late{c, &paused, &held}
+	})
+	for range 6 {
+		before := dialled.Load()
+		paused.shut()
+		a.Send(Raft, 2, []byte("under way"), false)
+		eventually(t, "both lanes dial beside", func() bool { return dialled.Load() >= before+2 })
+		paused.open()
+		got := 0
+		far.see(func(r *room) bool { got = len(r.got); return true })
+		a.Send(Raft, 2, []byte("behind"), false)
+		eventually(t, "messages go on", func() bool { return held.Load() == 0 && far.see(func(r *room) bool { return len(r.got) > got }) })
+	}
+	near.see(func(r *room) bool {
+		if r.lost > 0 {
+			t.Errorf("%d losses", r.lost)
+		}
+		return true
+	})
+}
+
+// late reads nothing while the gate is shut.
+type late struct {
+	net.Conn
+	gate *gate
+	held *atomic.Int64 // reads that wait for the gate
+}
+
+func (l *late) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	l.held.Add(1)
+	defer l.held.Add(-1)
+	for err == nil && l.gate.isShut() {
+		time.Sleep(time.Millisecond)
+	}
+	return n, err
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = false
 }
 
 // greet opens a connection by hand, and says something on it.

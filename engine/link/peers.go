@@ -21,6 +21,7 @@ func (l *Link) SetPeers(peers map[uint64]string) {
 			_ = c.Close()
 		}
 	}
+	maps.DeleteFunc(l.spoken, func(id laneID, _ uint64) bool { return peers[id.to] == "" })
 	l.peers = maps.Clone(peers)
 	if l.started {
 		l.lanesToAll()
