@@ -172,6 +172,29 @@ func (a *asking) observe(id uint64) {
 	a.place(id, true)
 }
 
+// A change that removes the leader is answered by the box that was asked, though the next leader's word is quicker than
+// that of what was decided.
+func TestTheLeaderIsRemovedThroughAnother(t *testing.T) {
+	a := newAsking(t, 9, 1, 2, 3)
+	a.begin(1, 2, 3)
+	a.put("/a")
+	a.s.RunFor(3 * time.Second)
+	leader, follower, _ := a.followers(t)
+	a.slowBulk = 20 * time.Millisecond
+	var fault error
+	answered := false
+	follower.Reconfigure(jute.ReconfigRequest{Leaving: fmt.Sprint(leader.cfg.Box), CurConfigID: -1}, func(out znode.Outcome, err error) {
+		if fault, answered = err, true; err == nil && out.Err != jute.OK {
+			fault = out.Err
+		}
+	})
+	a.until("the change is answered", func() bool { return answered })
+	if fault != nil {
+		t.Fatal(fault)
+	}
+	a.until("another leads", func() bool { return follower.Status().Leader != leader.cfg.Box && follower.Status().Leader != 0 })
+}
+
 // place says whether a server is to observe or to vote.
 func (a *asking) place(id uint64, observer bool) {
 	a.t.Helper()

@@ -25,6 +25,9 @@ const (
 	changeMax = 5 * time.Second
 	// tendInterval is how often the leader compares.
 	tendInterval = 100 * time.Millisecond
+	// partBeats is for how many heartbeats a leader that is to go stays after that was decided: the others hear of the
+	// decision, and answer their clients, before they hear that there is another leader.
+	partBeats = 3
 	// nearEntries is how far behind the leader a server may be that begins to vote.
 	nearEntries = 1000
 )
@@ -35,7 +38,8 @@ type memberChanges struct {
 	changing bool          // a change of raft's membership is proposed and not applied
 	since    time.Duration // when it was
 	next     time.Duration
-	reconfig origin // the client's change that is under way
+	parts    time.Duration // when this box, which leads and is to go, hands over; 0: it is not to go
+	reconfig origin        // the client's change that is under way
 	claimed  time.Duration
 	settling []settling
 }
@@ -134,15 +138,19 @@ func (o *owner) tendMembers() {
 		return
 	}
 	step := quorum.Next(o.servers, o.roster, quorum.Membership{Voters: o.conf.Voters, Learners: o.conf.Learners}, o.peersOf())
-	if slices.Contains(step.Demote, o.id) || slices.Contains(step.Remove, o.id) {
-		// The leader goes last, and hands over first: what is in flight is not lost to an election.
-		self := func(id uint64) bool { return id == o.id }
-		step.Demote, step.Remove = slices.DeleteFunc(step.Demote, self), slices.DeleteFunc(step.Remove, self)
-		if step.Empty() {
-			o.resign(func() {})
-			m.next = o.now.Mono + resignMax
-			return
-		}
+	self := func(id uint64) bool { return id == o.id }
+	parts := slices.ContainsFunc(step.Demote, self) || slices.ContainsFunc(step.Remove, self)
+	// The leader goes last, and hands over first: what is in flight is not lost to an election.
+	step.Demote, step.Remove = slices.DeleteFunc(step.Demote, self), slices.DeleteFunc(step.Remove, self)
+	switch {
+	case !parts:
+		m.parts = 0
+	case m.parts == 0:
+		m.parts = o.now.Mono + partBeats*o.e.cfg.HeartbeatInterval
+		m.next = min(m.next, m.parts)
+	case step.Empty() && o.now.Mono >= m.parts:
+		o.resign(func() {})
+		m.parts, m.next = 0, o.now.Mono+resignMax
 	}
 	if !step.Empty() {
 		o.change(step)

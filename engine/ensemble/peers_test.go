@@ -27,7 +27,8 @@ type network struct {
 	deaf  map[[2]uint64]bool // from and to: what is sent on this way is lost
 	lines map[[2]uint64][][]byte
 	// loses, if any, says which messages are lost; the sender is told.
-	loses func(from, to uint64, message []byte) bool
+	loses    func(from, to uint64, message []byte) bool
+	slowBulk time.Duration // for which what is not urgent is on its way
 	// configure, if any, has the last word about a box's Config.
 	configure func(*Config)
 	slowDisk  map[uint64]time.Duration
@@ -65,17 +66,25 @@ func (p port) Send(to uint64, message []byte, urgent bool) {
 		n.s.Spawn("lost", func() {}, func() { n.boxes[p.from].Unreachable(to) })
 		return
 	}
+	if n.slowBulk > 0 && !urgent {
+		n.s.After(n.slowBulk, "slow message", func() { n.arrive(p.from, to, message) })
+		return
+	}
 	line := [2]uint64{p.from, to}
 	n.lines[line] = append(n.lines[line], message)
 	n.s.Spawn("message", func() {}, func() {
 		message := n.lines[line][0]
 		n.lines[line] = n.lines[line][1:]
-		if b := n.boxes[to]; b != nil && !n.cut[to] {
-			if err := b.Receive(p.from, message); err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrFailed) {
-				b.t.Errorf("box %d: %v", to, err)
-			}
-		}
+		n.arrive(p.from, to, message)
 	})
+}
+
+func (n *network) arrive(from, to uint64, message []byte) {
+	if b := n.boxes[to]; b != nil && !n.cut[to] {
+		if err := b.Receive(from, message); err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrFailed) {
+			b.t.Errorf("box %d: %v", to, err)
+		}
+	}
 }
 
 func (p port) SendSnapshot(to uint64, index uint64, message []byte) {
