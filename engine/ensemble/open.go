@@ -54,7 +54,7 @@ func Open(cfg Config, deps Deps) (*Ensemble, error) {
 	deps.Observer.Log.Info("ensemble opened", "box", cfg.Box, "snapshot", recovered.Snapshot.Index,
 		"entries", len(recovered.Entries), "commit", recovered.HardState.Commit)
 	if c := recovered.Cut; c.File != "" {
-		e.deps.Observer.Log.Info("the end of the log was cut", "file", c.File, "at", c.At, "bytes", c.Bytes, "reason", c.Reason)
+		deps.Observer.Log.Info("the end of the log was cut", "file", c.File, "at", c.At, "bytes", c.Bytes, "reason", c.Reason)
 	}
 	for _, name := range recovered.Fallbacks {
 		deps.Observer.Log.Error("snapshot damaged and set aside", "file", name)
