@@ -84,6 +84,9 @@ func configuration(c *cobra.Command) (*configs.Config, error) {
 	return &cfg, cfg.Finish()
 }
 
+// timerSlack is half of the shortest sleep that anything here asks for, which is a millisecond.
+const timerSlack = 500 * time.Microsecond
+
 // start runs a box until a signal, or until it can serve no more.
 func start(ctx context.Context, cfg *configs.Config, out, logs io.Writer) error {
 	level, err := cfg.Level()
@@ -99,6 +102,9 @@ func start(ctx context.Context, cfg *configs.Config, out, logs io.Writer) error 
 	if os.Getenv("GOGC") == "" {
 		keeper = heap.Keep(nodeConfig.Limits.GarbageBytesMax)
 		defer keeper.Stop()
+	}
+	if err := host.TimerSlack(timerSlack); err != nil {
+		log.Debug("timers keep their slack: a small request costs more", "error", err)
 	}
 	ctx = service.StopContext(ctx)
 	for {

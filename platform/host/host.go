@@ -1,5 +1,5 @@
 // Package host says what this machine is: how much memory the process may use, how many CPUs there are. It asks the
-// operating system at start, changes nothing, and starts no goroutine.
+// operating system at start, changes nothing but the slack of this process's own timers, and starts no goroutine.
 package host
 
 import (
