@@ -327,25 +327,6 @@ func (l *late) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// open lets through again, and pass waits for it.
-func (g *gate) open() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		close(g.opened)
-	}
-	g.closed = false
-}
-
-func (g *gate) pass() {
-	g.mu.Lock()
-	closed, opened := g.closed, g.opened
-	g.mu.Unlock()
-	if closed {
-		<-opened
-	}
-}
-
 // greet opens a connection by hand, is greeted, and may say something on it.
 func greet(t *testing.T, l *Link, h hello, speak bool) net.Conn {
 	t.Helper()
@@ -391,6 +372,25 @@ func (g *gate) shut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed, g.opened = true, make(chan struct{})
+}
+
+// open lets through again, and pass waits for it.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		close(g.opened)
+	}
+	g.closed = false
+}
+
+func (g *gate) pass() {
+	g.mu.Lock()
+	closed, opened := g.closed, g.opened
+	g.mu.Unlock()
+	if closed {
+		<-opened
+	}
 }
 
 func (g *gate) isShut() bool {

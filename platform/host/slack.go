@@ -13,8 +13,8 @@ import (
 
 // TimerSlack lets the kernel end the sleeps of this process's threads, and of those that they start from now on, as much
 // as d later than asked (timerslack_ns in proc(5); 50 µs where nobody sets it). Needs CAP_SYS_NICE, without which it
-// changes nothing and returns an error that is os.ErrPermission. A service manager can give the same at birth
-// (TimerSlackNSec= in systemd.exec(5)).
+// changes at most the thread that it runs on and returns an error that is os.ErrPermission. A kernel without the file is
+// left as it is. A service manager can give the same at birth (TimerSlackNSec= in systemd.exec(5)).
 //
 // It is for the monitor thread of Go's scheduler (sysmon in runtime/proc.go), which sleeps 20 µs at a time as long as some
 // thread was found in a long system call, such as a flush, a short while ago. Each wake-up is two switches and, on a virtual

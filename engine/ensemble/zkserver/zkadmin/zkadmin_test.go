@@ -179,6 +179,7 @@ func TestDumpByRole(t *testing.T) {
 			t.Errorf("%s: %q, want %q", mode, got, want)
 		}
 	}
+	s.stats.Mode = "follower"
 	if got := answerOf(t, a, "dump")["expiry_time_to_session_ids"]; len(got.(map[string]any)) != 0 {
 		t.Errorf("a follower says when the sessions end: %v", got)
 	}
