@@ -16,7 +16,7 @@ func (e *Ensemble) Answer(from uint64, question []byte, done func([]byte)) {
 		done(nil)
 		return
 	}
-	if err := e.send(message{kind: msgAsk, box: from, question: q, reply: done}); err != nil {
+	if err := e.send(message{kind: msgAsk, box: from, occasion: &occasion{question: q, reply: done}}); err != nil {
 		done(nil)
 	}
 }

@@ -45,7 +45,7 @@ const backupPatience = time.Minute
 // this box heard of no leader for a minute, or its tree is not that of the others.
 func (e *Ensemble) Backup(w io.Writer, done func(BackupInfo, error)) {
 	b := &backingUp{w: w, done: done}
-	if err := e.send(message{kind: msgBackup, backup: b}); err != nil {
+	if err := e.send(message{kind: msgBackup, occasion: &occasion{backup: b}}); err != nil {
 		done(BackupInfo{}, err)
 	}
 }
@@ -94,7 +94,9 @@ func (o *owner) backupIfDue() {
 	e := o.e
 	began := o.now.Mono
 	e.deps.Runtime.Spawn("backup", func() { err = e.writeBackup(b) },
-		func() { e.box.Post(message{kind: msgBackupWritten, backup: b, began: began, err: err}) })
+		func() {
+			e.box.Post(message{kind: msgBackupWritten, err: err, occasion: &occasion{backup: b, began: began}})
+		})
 }
 
 // writeBackup runs off the loop.

@@ -59,7 +59,7 @@ var ErrAlone = errors.New("this server is alone and has no other members")
 // Cluster calls done with the ensemble as the leader sees it, or as this server does while it knows of none. done runs on
 // another goroutine or the caller's, and must not block.
 func (e *Ensemble) Cluster(done func(Cluster, error)) {
-	if err := e.send(message{kind: msgCluster, cluster: done}); err != nil {
+	if err := e.send(message{kind: msgCluster, occasion: &occasion{cluster: done}}); err != nil {
 		done(Cluster{}, err)
 	}
 }
@@ -189,7 +189,7 @@ func (e *Ensemble) Reconfigure(q jute.ReconfigRequest, done func(znode.Outcome, 
 // Transfer asks the leader to hand its leadership to another server. Nothing says whether it came to that but the
 // leadership itself.
 func (e *Ensemble) Transfer(server uint64, done func(error)) {
-	if err := e.send(message{kind: msgTransfer, box: server, fault: done}); err != nil {
+	if err := e.send(message{kind: msgTransfer, box: server, occasion: &occasion{fault: done}}); err != nil {
 		done(err)
 	}
 }

@@ -120,8 +120,7 @@ type Batch struct {
 // ensemble's goroutine or the caller's, after the entry's events were queued to the outboxes and before the next entry
 // is applied, mostly under the write lock: it must only queue or post, and must not call View.
 func (e *Ensemble) Propose(w Write, done func(znode.Outcome, error)) {
-	m := message{kind: msgPropose, write: w, done: done}
-	if err := e.send(m); err != nil {
+	if err := e.send(message{kind: msgPropose, proposal: &proposal{write: w, done: done}}); err != nil {
 		done(znode.Outcome{}, err)
 	}
 }
@@ -163,8 +162,8 @@ func (e *Ensemble) CreateSession(timeoutMs int32, out Outbox, done func(Grant, e
 		return
 	}
 	w := Write{Entry: znode.Entry{Kind: znode.KindCreateSession, TimeoutMs: timeoutMs}}
-	m := message{kind: msgPropose, write: w, grant: done, out: out, done: func(_ znode.Outcome, err error) { done(Grant{}, err) }}
-	if err := e.send(m); err != nil {
+	p := &proposal{write: w, grant: done, out: out, done: func(_ znode.Outcome, err error) { done(Grant{}, err) }}
+	if err := e.send(message{kind: msgPropose, proposal: p}); err != nil {
 		done(Grant{}, err)
 	}
 }
@@ -173,7 +172,7 @@ func (e *Ensemble) CreateSession(timeoutMs int32, out Outbox, done func(Grant, e
 // proposed yet are refused. A wrong password and a session that is not there are both ErrSessionExpired. done runs on
 // the ensemble's goroutine under the lock, or on the caller's after an error.
 func (e *Ensemble) Reattach(session int64, password []byte, timeoutMs int32, out Outbox, done func(Grant, error)) {
-	m := message{kind: msgReattach, session: session, password: string(password), timeoutMs: e.clampTimeout(timeoutMs), out: out, grant: done}
+	m := message{kind: msgReattach, occasion: &occasion{session: session, password: string(password), timeoutMs: e.clampTimeout(timeoutMs), out: out, grant: done}}
 	if IsLocal(session) && e.retakeLocal(&m) {
 		return
 	}
@@ -212,7 +211,7 @@ func (e *Ensemble) Subscribe(prefix string, f func(Batch)) (cancel func(), err e
 
 // Leadership calls f with the present role and with each change, on the ensemble's goroutine. f must not block.
 func (e *Ensemble) Leadership(f func(Leadership)) {
-	_ = e.send(message{kind: msgLeadership, leadership: f}) // an ensemble that is over has no role to tell
+	_ = e.send(message{kind: msgLeadership, occasion: &occasion{leadership: f}}) // an ensemble that is over has no role to tell
 }
 
 // Receive takes a message that another box's Transport has sent. The bytes are taken over. A message that does not

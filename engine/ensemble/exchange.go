@@ -174,7 +174,7 @@ func (o *owner) trust(id raftlog.SnapshotID) {
 	log := o.log
 	var err error
 	o.e.deps.Runtime.Spawn("trust", func() { err = log.Trust(id.Index) },
-		func() { o.e.box.Post(message{kind: msgTrusted, trusted: id, err: err}) })
+		func() { o.e.box.Post(message{kind: msgTrusted, err: err, occasion: &occasion{trusted: id}}) })
 }
 
 // trusted ends the setting aside. Where it failed, the next start asks for the tree once more.

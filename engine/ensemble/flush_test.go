@@ -5,7 +5,10 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/raft/v3/raftpb"
+
 	"cairn/engine/ensemble/jute"
+	"cairn/engine/ensemble/znode"
 )
 
 func (b *box) flushes() uint64 {
@@ -34,6 +37,53 @@ func TestAWriteIsOneFlushOnEachBox(t *testing.T) {
 		}
 		if _, _, ok := b.get(fmt.Sprintf("/f%d", writes-1)); !ok {
 			t.Errorf("box %d has not the last write", id)
+		}
+	}
+}
+
+// A follower acknowledges a write once: that it hears how far the log is committed is no news to the leader.
+func TestAnAcknowledgementIsSaidOnce(t *testing.T) {
+	net := three(t, 32, smallLimits())
+	leader := net.leader(t)
+	net.s.RunFor(time.Second)
+	said := 0
+	net.loses = func(from, to uint64, message []byte) bool {
+		if m, err := leader.decodeRaft(from, message[1:]); message[0] == frameRaft && err == nil && m.GetType() == pb.MsgAppResp {
+			said++
+		}
+		return false
+	}
+	const writes = 20
+	for n := range writes {
+		if out, err := net.write(t, leader, op(0, create(fmt.Sprintf("/f%d", n), "", jute.Persistent)), nil); err != nil || out.Err != jute.OK {
+			t.Fatalf("write %d: %v, %v", n, out.Err, err)
+		}
+		net.s.RunFor(200 * time.Millisecond)
+	}
+	if said != 2*writes {
+		t.Errorf("%d acknowledgements of two followers for %d writes", said, writes)
+	}
+}
+
+// The leader asks with every heartbeat for what it has not heard, and is answered though it was told before.
+func TestAnAcknowledgementThatWasLostIsSaidAgain(t *testing.T) {
+	net := three(t, 33, smallLimits())
+	leader := net.leader(t)
+	net.s.RunFor(time.Second)
+	var applied bool
+	for round := range 10 {
+		for id := range net.boxes {
+			net.deaf[[2]uint64{id, leader.cfg.Box}] = true
+		}
+		applied = false
+		leader.Propose(Write{Entry: op(0, create(fmt.Sprintf("/f%d", round), "", jute.Persistent))}, func(_ znode.Outcome, err error) { applied = err == nil })
+		net.s.RunFor(20 * time.Millisecond)
+		clear(net.deaf)
+		if applied {
+			t.Fatalf("round %d: acknowledged though the leader heard nobody", round)
+		}
+		if !net.s.RunUntil(4*leader.cfg.HeartbeatInterval, func() bool { return applied }) {
+			t.Fatalf("round %d: not acknowledged after four heartbeats", round)
 		}
 	}
 }

@@ -15,7 +15,8 @@ import (
 // A message between boxes is a byte that says what it is, and:
 //
 //	frameRaft      a raft message, protobuf
-//	frameForward   stream, sequence, incarnation, request (8 bytes each), the write as znode.Entry, not stamped
+//	frameForward   stream, sequence of the first write, incarnation (8 bytes each); of each write: request (8 bytes), length
+//	               (4 bytes), the write as znode.Entry, not stamped
 //	frameRefused   incarnation, request (8 bytes each), reason (1 byte)
 //	frameTouched   sessions (8 bytes each)
 //	framePromises  of each member: raft id, the highest committed index that it has acknowledged (8 bytes each)
@@ -53,7 +54,7 @@ type peerFrame struct {
 	kind             byte
 	stream, sequence uint64
 	from             origin // box is left to whoever knows the sender
-	entry            *znode.Entry
+	writes           []forwarded
 	reason           error
 	sessions         []int64
 	raft             uint64
@@ -66,11 +67,17 @@ type peerFrame struct {
 	least            uint64
 }
 
+// forwarded is a write that another box hands over.
+type forwarded struct {
+	request uint64
+	entry   *znode.Entry
+}
+
 var errPeerFrame = errors.New("malformed message")
 
 // decodePeer decodes what is not raft's. The frame may alias b.
-func decodePeer(b []byte) (peerFrame, error) {
-	f := peerFrame{kind: b[0]}
+func decodePeer(b []byte) (*peerFrame, error) {
+	f := &peerFrame{kind: b[0]}
 	b = b[1:]
 	word := func() (v uint64) {
 		if len(b) < 8 {
@@ -80,11 +87,9 @@ func decodePeer(b []byte) (peerFrame, error) {
 		return v
 	}
 	switch {
-	case f.kind == frameForward && len(b) >= 4*8:
-		f.stream, f.sequence = word(), word()
-		f.from.incarnation, f.from.request = word(), word()
-		f.entry = &znode.Entry{}
-		return f, f.entry.Unmarshal(b)
+	case f.kind == frameForward && len(b) >= 3*8:
+		f.stream, f.sequence, f.from.incarnation = word(), word(), word()
+		return f, f.decodeWrites(b)
 	case f.kind == frameRefused && len(b) == 2*8+1:
 		f.from.incarnation, f.from.request = word(), word()
 		f.reason = refusals[min(int(b[0]), len(refusals)-1)]
@@ -96,7 +101,7 @@ func decodePeer(b []byte) (peerFrame, error) {
 		}
 		return f, nil
 	case f.kind == frameState:
-		return f, decodeState(&f, b)
+		return f, decodeState(f, b)
 	case (f.kind == frameDigest || f.kind == frameDiffers) && len(b) == 2*8, f.kind == frameAsk && len(b) == 3*8:
 		f.index, f.digest, f.least = word(), word(), word()
 		return f, nil
@@ -116,6 +121,27 @@ func decodePeer(b []byte) (peerFrame, error) {
 		return f, nil
 	}
 	return f, fmt.Errorf("%w of kind %d and %d bytes", errPeerFrame, f.kind, len(b))
+}
+
+// forwardHead precedes a write that is handed over: its request and its length.
+const forwardHead = 8 + 4
+
+func (f *peerFrame) decodeWrites(b []byte) error {
+	for len(b) > 0 {
+		if len(b) < forwardHead || len(f.writes) == gatherEntriesMax {
+			return fmt.Errorf("%w: %d writes handed over, and %d bytes more", errPeerFrame, len(f.writes), len(b))
+		}
+		w := forwarded{binary.BigEndian.Uint64(b), &znode.Entry{}}
+		n := uint64(binary.BigEndian.Uint32(b[8:]))
+		if b = b[forwardHead:]; n > uint64(len(b)) {
+			return fmt.Errorf("%w: a write of %d bytes in %d", errPeerFrame, n, len(b))
+		}
+		if err := w.entry.Unmarshal(b[:n]); err != nil {
+			return err
+		}
+		f.writes, b = append(f.writes, w), b[n:]
+	}
+	return nil
 }
 
 // words is a frame of 8-byte words.
@@ -148,6 +174,8 @@ type uplink struct {
 	to, term     uint64
 	stream, next uint64
 	waiting      []origin // in order; those with an outcome are skipped
+	gathered     [][]byte // are not on their way yet: what each message costs both boxes is shared
+	gathering    gathering
 }
 
 // forward hands a write to the leader. It is kept until it is applied here.
@@ -157,21 +185,47 @@ func (o *owner) forward(p *proposal) error {
 		u.to, u.term = o.leader(), o.node.BasicStatus().HardState.GetTerm()
 		u.stream, u.next = u.stream+1, 0
 	}
-	head := make([]byte, 0, 1+4*8+entryRoom(&p.write.Entry))
-	head = append(head, frameForward)
-	for _, v := range []uint64{u.stream, u.next, p.from.incarnation, p.from.request} {
-		head = binary.BigEndian.AppendUint64(head, v)
-	}
-	data, err := o.encode(p, head)
+	head := binary.BigEndian.AppendUint64(make([]byte, 0, forwardHead+entryRoom(&p.write.Entry)), p.from.request)
+	data, err := o.encode(p, head[:forwardHead])
 	if err != nil {
 		return err
 	}
+	binary.BigEndian.PutUint32(data[8:], uint32(len(data)-forwardHead))
 	p.sent = o.now.Mono
 	o.keepPending(p, len(data))
-	u.next++
 	u.waiting = append(u.waiting, p.from)
-	o.e.deps.Transport.Send(u.to, data, false)
+	u.gathered = append(u.gathered, data)
+	u.gathering.add(o.now.Mono, 0, p.write.Entry.Session, len(data))
 	return nil
+}
+
+// hand sends what was gathered, unless that is to wait for more.
+func (u *uplink) hand(o *owner) {
+	if len(u.gathered) == 0 || u.gathering.until(o.now.Mono) > o.now.Mono {
+		return
+	}
+	for rest := u.gathered; len(rest) > 0; {
+		n, bytes := 0, 0
+		for n < min(len(rest), gatherEntriesMax) && (n == 0 || bytes+len(rest[n]) <= gatherBytesMax) {
+			bytes += len(rest[n])
+			n++
+		}
+		b := append(make([]byte, 0, 1+3*8+bytes), words(frameForward, u.stream, u.next, o.incarnation)...)
+		for _, write := range rest[:n] {
+			b = append(b, write...)
+		}
+		o.e.deps.Transport.Send(u.to, b, false)
+		u.next += uint64(n)
+		rest = rest[n:]
+	}
+	u.forget()
+}
+
+// forget drops what was gathered.
+func (u *uplink) forget() {
+	clear(u.gathered)
+	u.gathered = u.gathered[:0]
+	u.gathering.handed()
 }
 
 // follow ends the stream when its leader is not that of its term any more: what was handed over may come to pass or not.
@@ -200,6 +254,7 @@ func (u *uplink) expire(o *owner) {
 func (u *uplink) end(o *owner) {
 	waiting := u.waiting
 	u.to, u.waiting = 0, nil
+	u.forget()
 	for _, from := range waiting {
 		if p := o.settle(from); p != nil {
 			o.abandon(p, ErrUncertain)
@@ -223,7 +278,7 @@ type inbound struct {
 }
 
 // takePeer handles a message of another box that is not raft's.
-func (o *owner) takePeer(box uint64, f peerFrame) {
+func (o *owner) takePeer(box uint64, f *peerFrame) {
 	f.from.box = box
 	switch f.kind {
 	case frameForward:
@@ -259,18 +314,18 @@ func (o *owner) takePeer(box uint64, f peerFrame) {
 			}
 		}
 	case frameState:
-		o.takeState(box, &f)
+		o.takeState(box, f)
 	case frameDigest:
-		o.takeDigest(box, &f)
+		o.takeDigest(box, f)
 	case frameDiffers:
-		o.takeDiffers(box, &f)
+		o.takeDiffers(box, f)
 	case frameAsk:
-		o.takeAsk(box, &f)
+		o.takeAsk(box, f)
 	}
 }
 
 // takeForward proposes what another box hands over, in the order of its stream.
-func (o *owner) takeForward(f peerFrame) {
+func (o *owner) takeForward(f *peerFrame) {
 	s := o.streams[f.from.box]
 	if s == nil || s.incarnation != f.from.incarnation || f.stream > s.stream {
 		s = &inbound{incarnation: f.from.incarnation, stream: f.stream}
@@ -279,38 +334,43 @@ func (o *owner) takeForward(f peerFrame) {
 		}
 		o.streams[f.from.box] = s
 	}
-	switch {
-	case f.stream == s.stream && f.sequence < s.next:
-		return // a double
-	case f.stream < s.stream || s.broken || f.sequence != s.next || o.role != raft.StateLeader || o.differs != nil:
-		s.broken = s.broken || f.stream == s.stream
-		o.refuseForward(f.from, ErrNotLeader)
-		return
-	}
-	s.next++
-	if f.entry.Kind == znode.KindSetRules {
-		o.refuseForward(f.from, ErrNotLeader) // only the leader that has asked the members may
-		return
-	}
-	p := &proposal{write: Write{Entry: *f.entry}, from: f.from}
-	if o.course() == coursePark {
-		o.parkForward(p)
-		return
-	}
-	if err := o.offer(p); err != nil {
-		o.refuseForward(p.from, err)
+	for i, w := range f.writes {
+		from := origin{f.from.box, f.from.incarnation, w.request}
+		if err := o.takeWrite(s, f.stream, f.sequence+uint64(i), from, w.entry); err != nil {
+			o.refuseForward(from, err)
+		}
 	}
 }
 
+// takeWrite takes one of them, or says why not.
+func (o *owner) takeWrite(s *inbound, stream, sequence uint64, from origin, entry *znode.Entry) error {
+	switch {
+	case stream == s.stream && sequence < s.next:
+		return nil // a double
+	case stream < s.stream || s.broken || sequence != s.next || o.role != raft.StateLeader || o.differs != nil:
+		s.broken = s.broken || stream == s.stream
+		return ErrNotLeader
+	}
+	s.next++
+	if entry.Kind == znode.KindSetRules {
+		return ErrNotLeader // only the leader that has asked the members may
+	}
+	p := &proposal{write: Write{Entry: *entry}, from: from}
+	if o.course() == coursePark {
+		return o.parkForward(p)
+	}
+	return o.offer(p)
+}
+
 // parkForward keeps what another box hands over until this one has applied what was committed before its term.
-func (o *owner) parkForward(p *proposal) {
+func (o *owner) parkForward(p *proposal) error {
 	if err := o.admit(p); err != nil {
-		o.refuseForward(p.from, err)
-		return
+		return err
 	}
 	p.bytes = int64(entryRoom(&p.write.Entry))
 	o.pendingBytes += p.bytes
 	o.parked = append(o.parked, p)
+	return nil
 }
 
 func (o *owner) refuseForward(from origin, err error) {

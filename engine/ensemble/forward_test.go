@@ -1,8 +1,10 @@
 package ensemble
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -427,6 +429,7 @@ func TestASessionMovesToALeaderThatIsBehind(t *testing.T) {
 	for seed := uint64(1); seed <= 60; seed++ {
 		net := three(t, seed, limits.ZooKeeper{})
 		leader, follower, _ := net.followers(t)
+		net.slowDisk = map[uint64]time.Duration{leader.cfg.Box: 5 * time.Millisecond}
 		for n := range 60 {
 			first, second := &outbox{}, &outbox{}
 			grant := net.openSession(t, follower, first)
@@ -442,5 +445,89 @@ func TestASessionMovesToALeaderThatIsBehind(t *testing.T) {
 	}
 	if behind == 0 {
 		t.Fatal("the leader was never behind: the test shows nothing")
+	}
+}
+
+// FuzzPeerFrame: whatever another box sends is a frame within its bounds or an error that says so.
+func FuzzPeerFrame(f *testing.F) {
+	f.Add(forwardFrame(2))
+	f.Add(words(frameRefused, 1, 2))
+	f.Add(words(framePromises, 1, 2, 3, 4))
+	f.Add(words(frameAsk, 1, 2, 3))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) == 0 {
+			return
+		}
+		if frame, err := decodePeer(b); err == nil && len(frame.writes) > gatherEntriesMax {
+			t.Fatalf("%d writes", len(frame.writes))
+		}
+	})
+}
+
+// forwardFrame hands over so many writes.
+func forwardFrame(writes int) []byte {
+	b := words(frameForward, 1, 2, 3)
+	for n := range writes {
+		e := op(1, create(fmt.Sprintf("/f%d", n), "", jute.Persistent))
+		entry := e.Marshal(nil)
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(entry))), entry...)
+	}
+	return b
+}
+
+func TestForwardFrames(t *testing.T) {
+	f, err := decodePeer(forwardFrame(3))
+	if err != nil || f.stream != 1 || f.sequence != 2 || f.from.incarnation != 3 || len(f.writes) != 3 || f.writes[2].request != 2 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	if path := f.writes[2].entry.Ops[0].Path; path != "/f2" {
+		t.Fatal(path)
+	}
+	whole, head := forwardFrame(1), len(forwardFrame(0))
+	long := slices.Clone(whole)
+	binary.BigEndian.PutUint32(long[head+8:], uint32(len(whole)))
+	for name, b := range map[string][]byte{"no head": whole[:head-1], "no length": whole[:head+forwardHead-1], "cut": whole[:len(whole)-1], "too long": long, "too many": forwardFrame(gatherEntriesMax + 1)} {
+		if _, err := decodePeer(b); !errors.Is(err, errPeerFrame) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := decodePeer(forwardFrame(gatherEntriesMax)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is handed over at once may be more than one message holds.
+func TestManyWritesAreHandedOverAtOnce(t *testing.T) {
+	net := three(t, 62, limits.ZooKeeper{})
+	_, follower, _ := net.followers(t)
+	messages, most := 0, 0
+	net.loses = func(from, _ uint64, message []byte) bool {
+		if from == follower.cfg.Box && message[0] == frameForward {
+			messages, most = messages+1, max(most, len(message))
+		}
+		return false
+	}
+	var acked []int
+	const writes = 2*gatherEntriesMax + 8
+	for n := range writes {
+		data := ""
+		if n >= 2*gatherEntriesMax {
+			data = strings.Repeat("x", gatherBytesMax/2)
+		}
+		follower.Propose(Write{Entry: op(0, create(fmt.Sprintf("/m%d", n), data, jute.Persistent))}, func(out znode.Outcome, err error) {
+			if err == nil && out.Err == jute.OK {
+				acked = append(acked, n)
+			}
+		})
+	}
+	if !net.s.RunUntil(time.Second, func() bool { return len(acked) == writes }) {
+		t.Fatalf("%d writes acknowledged", len(acked))
+	}
+	if !slices.IsSorted(acked) {
+		t.Errorf("acknowledged in the order %v", acked)
+	}
+	if messages < 6 || most > gatherBytesMax+gatherBytesMax/2 {
+		t.Errorf("%d messages, the longest of %d bytes", messages, most)
 	}
 }

@@ -13,11 +13,12 @@ const (
 	vainMax, vainPause = 3, 32
 )
 
-// gathering decides how long the leader's writes wait for others, so that they share an append, its messages and, on every
-// voter, its flush: group commit with a bounded delay (ZooKeeper's flushDelay, there 0; commit_delay and commit_siblings of
-// PostgreSQL). A flush costs a device and a processor the same for one write and for a hundred. A write waits only while a
-// session that wrote a moment ago has none among those that are gathered: one client that writes alone, or as many as write
-// at all, never wait. It is a pure rule; the owner calls it.
+// gathering decides how long writes wait for others: on the leader, so that they share an append, its messages and, on every
+// voter, its flush; on another box, so that they share a message to the leader, where they do not wait again. It is group
+// commit with a bounded delay (ZooKeeper's flushDelay, there 0; commit_delay and commit_siblings of PostgreSQL). A flush
+// costs a device and a processor the same for one write and for a hundred. A write waits only while a session that wrote a
+// moment ago has none among those that are gathered: one client that writes alone, or as many as write at all, never wait.
+// It is a pure rule; the owner calls it.
 type gathering struct {
 	delay   time.Duration // the longest wait; 0 is none
 	writers [writersMax]writer
@@ -37,10 +38,10 @@ type writer struct {
 	here    bool // among the gathered
 }
 
-// add notes a write of a session, 0 when it is the box's own, which is urgent.
-func (g *gathering) add(now time.Duration, session int64, bytes int) {
+// add notes a write of a session, 0 when it is the box's own, which is urgent. It may have waited elsewhere before.
+func (g *gathering) add(now, waited time.Duration, session int64, bytes int) {
 	if g.entries == 0 {
-		g.began = now
+		g.began = now - waited
 	}
 	g.entries++
 	g.bytes += bytes
@@ -68,12 +69,12 @@ func (g *gathering) until(now time.Duration) time.Duration {
 	if g.delay == 0 || g.urgent || g.pause > 0 || g.entries >= gatherEntriesMax || g.bytes >= gatherBytesMax {
 		return now
 	}
-	expected := g.expected()
-	if expected <= now {
+	end := min(g.began+g.delay, g.expected())
+	if end <= now {
 		return now
 	}
 	g.waits = true
-	return min(g.began+g.delay, expected)
+	return end
 }
 
 // expected is until when one of those who wrote lately, and have nothing among the gathered, is expected to write again.

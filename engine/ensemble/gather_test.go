@@ -14,7 +14,7 @@ const ms = time.Millisecond
 // put gathers a write of each session, and tells how long they would wait.
 func (g *gathering) put(now time.Duration, sessions ...int64) time.Duration {
 	for _, s := range sessions {
-		g.add(now, s, 100)
+		g.add(now, 0, s, 100)
 	}
 	return g.until(now) - now
 }
@@ -79,7 +79,7 @@ func TestNobodyJoinsItself(t *testing.T) {
 func TestManyAreNotKeptWaiting(t *testing.T) {
 	g := gathering{delay: ms}
 	for s := int64(1); s <= 100; s++ {
-		g.add(0, s, 100)
+		g.add(0, 0, s, 100)
 	}
 	g.handed()
 	for s := int64(1); s < gatherEntriesMax; s++ {
@@ -91,13 +91,31 @@ func TestManyAreNotKeptWaiting(t *testing.T) {
 		t.Fatalf("%d entries: wait %v", gatherEntriesMax, wait)
 	}
 	g.handed()
-	g.add(2*ms, 1, gatherBytesMax)
+	g.add(2*ms, 0, 1, gatherBytesMax)
 	if wait := g.until(2*ms) - 2*ms; wait != 0 {
 		t.Fatalf("%d bytes: wait %v", gatherBytesMax, wait)
 	}
 	g.handed()
 	if wait := g.put(3*ms, 1, 0); wait != 0 {
 		t.Fatalf("with a write of the box's own: wait %v", wait)
+	}
+}
+
+// What has waited on the box that hands it over does not wait again, and that is no wait in vain.
+func TestAWriteWaitsOnce(t *testing.T) {
+	g := gathering{delay: ms}
+	g.put(0, 1, 2)
+	g.handed()
+	for i := range vainMax + 1 {
+		now := ms + time.Duration(i)*ms
+		g.add(now, ms, 1, 100)
+		if wait := g.until(now) - now; wait != 0 {
+			t.Fatalf("it waits %v more", wait)
+		}
+		g.handed()
+	}
+	if wait := g.put(8*ms, 1); wait != ms {
+		t.Fatalf("session 2 wrote 8 ms ago: wait %v", wait)
 	}
 }
 
@@ -151,29 +169,88 @@ func submit(b *box, session int64, path string, acked *int) {
 	})
 }
 
-// company is an ensemble with two sessions that have just written.
-func company(t *testing.T, seed uint64) (net *network, leader *box, sessions [2]int64) {
+// company is an ensemble with two sessions on its leader, or on another box, that have just written.
+func company(t *testing.T, seed uint64, leads bool) (net *network, b *box, sessions [2]int64) {
 	net = three(t, seed, limits.ZooKeeper{})
-	leader = net.leader(t)
-	if out, err := net.write(t, leader, op(0, create("/g", "", jute.Persistent)), nil); err != nil || out.Err != jute.OK {
+	b = net.leader(t)
+	if out, err := net.write(t, b, op(0, create("/g", "", jute.Persistent)), nil); err != nil || out.Err != jute.OK {
 		t.Fatal(out.Err, err)
 	}
+	if !leads {
+		b = net.boxes[b.cfg.Box%3+1]
+	}
 	for i := range sessions {
-		sessions[i] = net.openSession(t, leader, &outbox{}).Session
+		sessions[i] = net.openSession(t, b, &outbox{}).Session
 	}
 	acked := 0
 	for _, session := range sessions {
-		submit(leader, session, "/g", &acked)
+		submit(b, session, "/g", &acked)
 	}
 	if !net.s.RunUntil(time.Second, func() bool { return acked == 2 }) {
 		t.Fatal("no answers")
 	}
-	net.s.RunFor(writerLately / 2) // what is under way on the slowest box ends
-	return net, leader, sessions
+	net.s.RunFor(writerLately / 4) // what is under way on the slowest box ends
+	return net, b, sessions
+}
+
+func TestWritesHandedOverShareAMessage(t *testing.T) {
+	net, follower, sessions := company(t, 61, false)
+	acked := 0
+	submit(follower, sessions[0], "/g", &acked)
+	submit(follower, sessions[1], "/g", &acked)
+	net.s.RunFor(3 * ms) // they are on their way
+	messages, writes := 0, 0
+	net.loses = func(from, _ uint64, message []byte) bool {
+		if f, err := decodePeer(message); err == nil && from == follower.cfg.Box && f.kind == frameForward {
+			messages, writes = messages+1, writes+len(f.writes)
+		}
+		return false
+	}
+	submit(follower, sessions[0], "/g", &acked)
+	net.s.RunFor(ms / 2)
+	submit(follower, sessions[1], "/g", &acked)
+	if !net.s.RunUntil(50*ms, func() bool { return acked == 4 }) {
+		t.Fatalf("%d writes answered", acked)
+	}
+	if messages != 1 || writes != 2 {
+		t.Fatalf("%d messages, %d writes", messages, writes)
+	}
+}
+
+// What another box hands over has waited there: the leader appends it as it comes, though a session of its own wrote lately.
+func TestAWriteThatIsHandedOverDoesNotWaitAgain(t *testing.T) {
+	net, leader, _ := company(t, 63, true)
+	follower := net.boxes[leader.cfg.Box%3+1]
+	session := net.openSession(t, follower, &outbox{}).Session
+	own := net.openSession(t, leader, &outbox{}).Session
+	acked := 0
+	submit(leader, own, "/g", &acked)
+	net.s.RunFor(2 * ms)
+	var came, appended time.Duration
+	net.heard = func(_, to uint64, message []byte) {
+		if to == leader.cfg.Box && message[0] == frameForward {
+			came = net.s.Clock().Now().Mono
+		}
+	}
+	net.loses = func(from, to uint64, message []byte) bool {
+		if came > 0 && appended == 0 && from == leader.cfg.Box && message[0] == frameRaft {
+			if m, err := net.boxes[to].decodeRaft(from, message[1:]); err == nil && len(m.GetEntries()) > 0 {
+				appended = net.s.Clock().Now().Mono
+			}
+		}
+		return false
+	}
+	submit(follower, session, "/g", &acked)
+	if !net.s.RunUntil(50*ms, func() bool { return acked == 2 }) {
+		t.Fatalf("%d writes answered", acked)
+	}
+	if came == 0 || appended != came {
+		t.Fatalf("it came at %v and was appended at %v", came, appended)
+	}
 }
 
 func TestWritesShareAFlush(t *testing.T) {
-	net, leader, sessions := company(t, 41)
+	net, leader, sessions := company(t, 41, true)
 	var before [4]uint64
 	for id, b := range net.boxes {
 		before[id] = b.flushes()
@@ -204,7 +281,7 @@ func TestWritesShareAFlush(t *testing.T) {
 // What waits when a leader hands over goes before, and is not refused.
 func TestWhatWaitsGoesBeforeALeaderHandsOver(t *testing.T) {
 	for seed := uint64(51); seed < 55; seed++ {
-		net, leader, sessions := company(t, seed)
+		net, leader, sessions := company(t, seed, true)
 		acked, resigned := 0, false
 		submit(leader, sessions[0], "/g", &acked)
 		net.s.RunFor(ms / 4)

@@ -43,7 +43,7 @@ func (e *Ensemble) ReceiveSnapshot(from uint64, msg []byte, size int64, r io.Rea
 	if err != nil {
 		return err
 	}
-	return e.send(message{kind: msgSnapshotCame, box: from, raft: head.raft, incoming: in})
+	return e.send(message{kind: msgSnapshotCame, box: from, raft: head.raft, occasion: &occasion{incoming: in}})
 }
 
 // install goes on from the leader's snapshot, which raft has just taken: the log is told to begin behind it, and its tree

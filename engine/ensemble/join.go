@@ -114,7 +114,7 @@ func (o *owner) askOthers() {
 		}
 		j.asked[server] = true
 		o.e.deps.Ask(server, question, func(b []byte, err error) {
-			o.e.box.Post(message{kind: msgAnswer, box: server, answer: b, err: err})
+			o.e.box.Post(message{kind: msgAnswer, box: server, err: err, occasion: &occasion{answer: b}})
 		})
 	}
 }

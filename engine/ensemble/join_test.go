@@ -474,7 +474,7 @@ func (a *asking) late(id uint64) {
 	for other, from := range a.boxes {
 		if other != id {
 			from.Answer(id, question, func(answer []byte) {
-				b.box.Post(message{kind: msgPromised, box: other, answer: answer})
+				b.box.Post(message{kind: msgPromised, box: other, occasion: &occasion{answer: answer}})
 			})
 		}
 	}

@@ -44,31 +44,35 @@ const (
 	msgClose
 )
 
-// message is one thing that the owner is told.
+// message is one thing that the owner is told. It is small, for many are copied; what comes seldom lies behind it.
 type message struct {
-	kind       messageKind
-	write      Write
-	done       func(znode.Outcome, error)
+	kind     messageKind
+	ok       bool
+	box      uint64 // another one
+	proposal *proposal
+	raft     *pb.Message
+	peer     *peerFrame
+	read     func(uint64, error)
+	err      error
+	*occasion
+}
+
+// occasion is what the messages carry that come seldom.
+type occasion struct {
 	grant      func(Grant, error)
 	out        Outbox
 	session    int64
 	password   string
 	timeoutMs  int32
-	read       func(uint64, error)
 	leadership func(Leadership)
 	register   *registering
 	resigned   func()
 	deadlines  func([]time.Time, [][]int64)
-	raft       *pb.Message
-	peer       peerFrame
-	box        uint64 // another one
 	question   ask
 	reply      func([]byte)
 	answer     []byte
 	cluster    func(Cluster, error)
 	fault      func(error)
-	ok         bool
-	err        error
 	snapshot   *writtenSnapshot
 	incoming   *incomingSnapshot
 	backup     *backingUp
@@ -82,7 +86,7 @@ type message struct {
 func (o *owner) take(m *message) {
 	switch m.kind {
 	case msgPropose:
-		o.propose(&proposal{write: m.write, done: m.done, grant: m.grant, out: m.out})
+		o.propose(m.proposal)
 	case msgReattach:
 		o.reattach(m)
 	case msgReadIndex:
@@ -181,7 +185,7 @@ func (o *owner) refuse(m *message) {
 	err := o.e.refusal()
 	switch m.kind {
 	case msgPropose:
-		m.done(znode.Outcome{}, err)
+		m.proposal.done(znode.Outcome{}, err)
 	case msgReattach:
 		m.grant(Grant{}, err)
 	case msgReadIndex:

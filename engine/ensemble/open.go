@@ -110,6 +110,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered, m member) (*own
 		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[origin]*proposal),
 		heardAt: make(map[uint64]time.Duration), gathering: gathering{delay: max(e.cfg.FlushDelay, 0)},
 	}
+	o.up.gathering.delay = o.gathering.delay
 	o.snap.last = startedFrom(r.Snapshot.Index, e.tree)
 	e.appliedIndex = o.applied
 	if err := o.become(id, r); err != nil {

@@ -59,7 +59,8 @@ type owner struct {
 	unflushed []*pb.Message
 	appended  int           // entries since the flush under way was asked for
 	flushedAt time.Duration // when that was
-	unsynced  bool          // something was appended since the flush under way was asked for
+	acked     acknowledged
+	unsynced  bool // something was appended since the flush under way was asked for
 
 	// Other boxes: the writes handed to the leader, what the others hand to this one, and what they are told of sessions.
 	up          uplink
@@ -192,6 +193,11 @@ func (o *owner) wake() time.Duration {
 	}
 	if len(o.gathered) > 0 {
 		if at := o.gathering.until(o.now.Mono); wake == 0 || at < wake {
+			wake = at
+		}
+	}
+	if len(o.up.gathered) > 0 {
+		if at := o.up.gathering.until(o.now.Mono); wake == 0 || at < wake {
 			wake = at
 		}
 	}

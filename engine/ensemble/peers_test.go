@@ -27,7 +27,9 @@ type network struct {
 	deaf  map[[2]uint64]bool // from and to: what is sent on this way is lost
 	lines map[[2]uint64][][]byte
 	// loses, if any, says which messages are lost; the sender is told.
-	loses    func(from, to uint64, message []byte) bool
+	loses func(from, to uint64, message []byte) bool
+	// heard, if any, is called when a message arrives.
+	heard    func(from, to uint64, message []byte)
 	slowBulk time.Duration // for which what is not urgent is on its way
 	// configure, if any, has the last word about a box's Config.
 	configure func(*Config)
@@ -81,6 +83,9 @@ func (p port) Send(to uint64, message []byte, urgent bool) {
 
 func (n *network) arrive(from, to uint64, message []byte) {
 	if b := n.boxes[to]; b != nil && !n.cut[to] {
+		if n.heard != nil {
+			n.heard(from, to, message)
+		}
 		if err := b.Receive(from, message); err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrFailed) {
 			b.t.Errorf("box %d: %v", to, err)
 		}

@@ -63,7 +63,7 @@ func (o *owner) askPromises() {
 	for _, server := range o.others() {
 		p.waiting++
 		o.e.deps.Ask(server, question, func(b []byte, err error) {
-			o.e.box.Post(message{kind: msgPromised, box: server, answer: b, err: err})
+			o.e.box.Post(message{kind: msgPromised, box: server, err: err, occasion: &occasion{answer: b}})
 		})
 	}
 }

@@ -166,7 +166,11 @@ func (o *owner) offer(p *proposal) error {
 	}
 	o.keepPending(p, len(data))
 	o.gathered = append(o.gathered, &pb.Entry{Data: data})
-	o.gathering.add(o.now.Mono, p.write.Entry.Session, len(data))
+	waited := time.Duration(0)
+	if p.from.box != o.e.cfg.Box {
+		waited = o.gathering.delay
+	}
+	o.gathering.add(o.now.Mono, waited, p.write.Entry.Session, len(data))
 	p.offered = o.now.Mono
 	o.e.metrics.proposals.Inc()
 	o.e.metrics.proposalSize(len(data))
@@ -272,11 +276,12 @@ func entryRoom(e *znode.Entry) int {
 	return n + 64*len(e.Auth)
 }
 
-// hand gives raft what was gathered, unless that is to wait for more. What raft drops was never appended.
+// hand gives raft, or the leader, what was gathered, unless that is to wait for more. What raft drops was never appended.
 func (o *owner) hand() {
 	if len(o.gathered) > 0 && (o.course() != courseLead || o.gathering.until(o.now.Mono) <= o.now.Mono) {
 		o.handNow()
 	}
+	o.up.hand(o)
 }
 
 func (o *owner) handNow() {

@@ -34,7 +34,7 @@ type registering struct {
 // Register makes this box known, once the ensemble serves: before, it waits. A second registration of the same process
 // adds its ops to the same session. done is called as Propose's is; an op that fails is an error that wraps its code.
 func (e *Ensemble) Register(r Registration, done func(Registered, error)) {
-	if err := e.send(message{kind: msgRegister, register: &registering{ops: r.Ops, done: done}}); err != nil {
+	if err := e.send(message{kind: msgRegister, occasion: &occasion{register: &registering{ops: r.Ops, done: done}}}); err != nil {
 		done(Registered{}, err)
 	}
 }

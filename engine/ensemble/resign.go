@@ -20,7 +20,7 @@ type resignation struct {
 // it stops. done is called once this box does not lead, or when nobody took over within a second; it runs on the
 // ensemble's goroutine, or the caller's when the ensemble is over, and must not block.
 func (e *Ensemble) Resign(done func()) {
-	if err := e.send(message{kind: msgResign, resigned: done}); err != nil {
+	if err := e.send(message{kind: msgResign, occasion: &occasion{resigned: done}}); err != nil {
 		done()
 	}
 }

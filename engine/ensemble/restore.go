@@ -63,7 +63,7 @@ const (
 // nobody knows whether the swap came to pass; after any other error the tree is what it was.
 func (e *Ensemble) Restore(next func() ([]byte, error), done func(zxid int64, err error)) {
 	r := &restoring{next: next, done: done}
-	if err := e.send(message{kind: msgRestore, restore: r}); err != nil {
+	if err := e.send(message{kind: msgRestore, occasion: &occasion{restore: r}}); err != nil {
 		done(0, err)
 	}
 }
@@ -93,7 +93,9 @@ func (o *owner) readFrame(r *restoring) {
 	var frame []byte
 	var err error
 	o.e.deps.Runtime.Spawn("restore", func() { frame, err = r.next() },
-		func() { box.Post(message{kind: msgRestoreFrame, restore: r, frame: frame, err: err}) })
+		func() {
+			box.Post(message{kind: msgRestoreFrame, err: err, occasion: &occasion{restore: r, frame: frame}})
+		})
 }
 
 func (o *owner) restoreFrame(r *restoring, frame []byte, err error) {

@@ -72,7 +72,7 @@ func (o *owner) snapshotIfDue() {
 	o.snap.running, o.snap.entries, o.snap.logBytes, o.snap.retryAt = true, 0, 0, 0
 	e, log := o.e, o.log
 	e.deps.Runtime.Spawn("snapshot", func() { err = e.writeSnapshot(log, w) },
-		func() { e.box.Post(message{kind: msgSnapshotWritten, snapshot: w, err: err}) })
+		func() { e.box.Post(message{kind: msgSnapshotWritten, err: err, occasion: &occasion{snapshot: w}}) })
 }
 
 // snapshotRest is how long, as a multiple of the time that the last one took, no snapshot is written only because a member

@@ -93,7 +93,7 @@ func (o *owner) keepSession(s znode.SessionInfo) {
 // Deadlines calls done with the times at which sessions expire if they stay silent, rising, each with the sessions' ids,
 // for the four-letter word dump; only the leader knows any. done runs on the ensemble's goroutine and must not block.
 func (e *Ensemble) Deadlines(done func(at []time.Time, sessions [][]int64)) {
-	if err := e.send(message{kind: msgDeadlines, deadlines: done}); err != nil {
+	if err := e.send(message{kind: msgDeadlines, occasion: &occasion{deadlines: done}}); err != nil {
 		done(nil, nil)
 	}
 }

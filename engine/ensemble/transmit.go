@@ -2,6 +2,7 @@ package ensemble
 
 import (
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -19,6 +20,9 @@ func (o *owner) transmit(m *pb.Message) {
 	}
 	if m.GetFrom() != o.id {
 		return // a read index that raft passes on for a box which takes this one for the leader: each box speaks for itself, and asks again
+	}
+	if m.GetType() == pb.MsgAppResp && o.acked.again(o, m) {
+		return
 	}
 	b, err := proto.Marshal(m)
 	if err != nil {
@@ -39,6 +43,28 @@ func (o *owner) transmit(m *pb.Message) {
 	default:
 		transport.Send(to, append([]byte{frameRaft}, b...), false)
 	}
+}
+
+// acknowledged is what was acknowledged to a leader last.
+type acknowledged struct {
+	to, term, index uint64
+	at              time.Duration
+}
+
+// again says whether the leader was told the same a moment ago, and else notes that it is told now. Raft answers every append,
+// also one that only tells how far the log is committed: a third of what a follower says under load. The leader makes
+// nothing of a repetition unless it has missed the first; but then it asks with every heartbeat, and is answered.
+func (a *acknowledged) again(o *owner, m *pb.Message) bool {
+	if m.GetReject() {
+		*a = acknowledged{}
+		return false
+	}
+	now := acknowledged{m.GetTo(), m.GetTerm(), m.GetIndex(), o.now.Mono}
+	if now.to == a.to && now.term == a.term && now.index == a.index && now.at-a.at < o.e.cfg.HeartbeatInterval/2 {
+		return true
+	}
+	*a = now
+	return false
 }
 
 // MessageBytesMax is the longest message between boxes.

@@ -8,7 +8,7 @@ import (
 
 // A connection begins with a hello, which is answered with one byte:
 //
-//	"CAIRNLNK" 8 · version (2) 1 · protocol 1 · kind 1 · from 8 · to 8 · process 8 · length of the cluster's
+//	"CAIRNLNK" 8 · version (3) 1 · protocol 1 · kind 1 · from 8 · to 8 · process 8 · length of the cluster's
 //	name 1 · name
 //
 // Then the messages, each a length of 4 bytes and as many bytes; a length of 0 is a probe, answered with one byte. A stream
@@ -17,7 +17,7 @@ import (
 
 const (
 	helloMagic    = "CAIRNLNK"
-	helloVersion  = 2
+	helloVersion  = 3
 	helloBytes    = 8 + 1 + 1 + 1 + 8 + 8 + 8 + 1
 	clusterMax    = 255
 	answerProbe   = 0xA5
