@@ -80,7 +80,7 @@ func TestSequencesWrap(t *testing.T) {
 func TestTransactionsHoldTheLastStableOffset(t *testing.T) {
 	var s State
 	s.Open(0, 0, -1, 0)
-	if err := s.Lead(1); err != nil {
+	if err := s.Lead(1, Membership{InSync: []int32{1}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	txn := data(0, 1, 0, 0, 5)
@@ -121,14 +121,14 @@ func TestABoxThatStartsLeadsNothingInItsOldEpoch(t *testing.T) {
 		t.Fatalf("high watermark %d, flushed %d", s.HighWatermark(), s.Flushed())
 	}
 	for _, epoch := range []int32{3, 4} {
-		if err := s.Lead(epoch); !errors.Is(err, ErrStaleEpoch) {
+		if err := s.Lead(epoch, Membership{InSync: []int32{1}}, 0); !errors.Is(err, ErrStaleEpoch) {
 			t.Fatalf("epoch %d: %v", epoch, err)
 		}
 	}
 	if err := s.CheckEpoch(-1); !errors.Is(err, ErrNotLeader) {
 		t.Fatal(err)
 	}
-	if err := s.Lead(5); err != nil {
+	if err := s.Lead(5, Membership{InSync: []int32{1}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	for expected, want := range map[int32]error{-1: nil, 5: nil, 4: ErrFenced, 6: ErrUnknownEpoch} {
@@ -137,7 +137,7 @@ func TestABoxThatStartsLeadsNothingInItsOldEpoch(t *testing.T) {
 		}
 	}
 	s.Resign(6)
-	if err := s.Lead(5); !errors.Is(err, ErrFenced) {
+	if err := s.Lead(5, Membership{InSync: []int32{1}}, 0); !errors.Is(err, ErrFenced) {
 		t.Fatal(err)
 	}
 }
@@ -147,7 +147,7 @@ func TestABoxThatStartsLeadsNothingInItsOldEpoch(t *testing.T) {
 func TestGoingToFlushedWhileAFlushIsUnderWay(t *testing.T) {
 	var s State
 	s.Open(0, 0, -1, 0)
-	if err := s.Lead(1); err != nil {
+	if err := s.Lead(1, Membership{InSync: []int32{1}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	s.Appended(10)

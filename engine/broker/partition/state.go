@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"cairn/engine/broker/batch"
 	"cairn/engine/invariant"
@@ -46,6 +47,13 @@ type State struct {
 
 	// start <= highWatermark <= flushed <= end (highWatermark <= end with Replicated). See CheckInvariants.
 	start, highWatermark, flushed, end int64
+	// followers is what a leader knows of the other replicas; epochStart is where its log ended when it began to lead.
+	followers  followers
+	epochStart int64
+	// matched says that a follower's log is known to be the beginning of its leader's, in the present epoch; leaderHW is
+	// the highest high watermark that it was told of.
+	matched  bool
+	leaderHW int64
 	// promised is the high watermark that Replicated left behind when the topic went to Flushed: flushed may lag behind
 	// it until the flushes of that time have come back.
 	promised int64
@@ -56,27 +64,35 @@ type State struct {
 func (s *State) Open(start, end int64, logEpoch int32, highWatermark int64) {
 	hw := min(max(highWatermark, start), end)
 	s.start, s.end, s.logEpoch, s.epoch = start, end, logEpoch, -1
-	s.highWatermark, s.flushed, s.promised = hw, hw, 0
+	s.highWatermark, s.flushed, s.promised, s.leaderHW, s.matched = hw, hw, 0, hw, false
 }
 
-// Lead makes this box the leader in epoch. A repeated epoch of the present leadership changes nothing; one that the
-// log already holds from before is ErrStaleEpoch.
-func (s *State) Lead(epoch int32) error {
+// Lead makes this box the leader in epoch, of the replicas that m names. A repeated epoch of the present leadership takes
+// only the newer m; one that the log already holds from before is ErrStaleEpoch.
+func (s *State) Lead(epoch int32, m Membership, now time.Duration) error {
 	switch {
 	case s.leader && epoch == s.epoch:
+		s.followers.set(m, now)
+		s.advance()
 		return nil
 	case epoch < s.epoch:
 		return fmt.Errorf("%w: epoch %d, the partition is in %d", ErrFenced, epoch, s.epoch)
 	case epoch <= s.logEpoch:
 		return fmt.Errorf("%w: epoch %d, the log holds %d", ErrStaleEpoch, epoch, s.logEpoch)
 	}
-	s.leader, s.epoch = true, epoch
+	s.leader, s.epoch, s.epochStart, s.matched = true, epoch, s.end, false
+	s.followers.begin(m, now)
+	s.advance()
 	return nil
 }
 
-// Resign ends this box's leadership; epoch is that of the new leader, or the present one where none is known.
+// Resign ends this box's leadership: it follows, or waits for somebody to follow. epoch is that of the new leader, or the
+// present one where none is known.
 func (s *State) Resign(epoch int32) {
-	s.leader, s.epoch = false, max(s.epoch, epoch)
+	if s.leader || epoch > s.epoch {
+		s.matched, s.leaderHW = false, s.highWatermark
+	}
+	s.leader, s.epoch, s.followers = false, max(s.epoch, epoch), followers{}
 }
 
 // SetDurability changes when records count. Going from Replicated to Flushed never takes back a high watermark.
@@ -115,17 +131,92 @@ func (s *State) Appended(end int64) {
 	s.advance()
 }
 
+// Vouch notes that a follower has everything before offset of this leader's log on stable storage (with Replicated, in its
+// page cache). It alone acknowledges something in the name of the follower; where it fetches does not. It reports whether
+// the high watermark moved.
+func (s *State) Vouch(m Member, epoch int32, offset int64, now time.Duration) (bool, error) {
+	if err := s.CheckEpoch(epoch); err != nil {
+		return false, err
+	}
+	return s.followers.vouch(m, offset, s.end, now) && s.advance(), nil
+}
+
+// ProposeInSync decides on a change of the ISR; see followers.propose. lagMax is replica.lag.time.max.ms.
+func (s *State) ProposeInSync(now, lagMax time.Duration) (isr []Member, ok bool) {
+	if !s.leader {
+		return nil, false
+	}
+	return s.followers.propose(s.highWatermark, s.epochStart, s.end, now, lagMax)
+}
+
+// InSyncRefused says that the controller has refused the last proposal, and has not written it. Where nobody knows, it
+// must not be called: the catalog shows what came of it.
+func (s *State) InSyncRefused() {
+	s.followers.settle()
+	s.advance()
+}
+
+// InSync is how many replicas are in sync, as the catalog has it; of a leader.
+func (s *State) InSync() int { return s.followers.inSync }
+
+// Fetched notes what a follower learns from an answer of its leader, which has found the follower's log to be a beginning
+// of its own. It reports whether the high watermark moved.
+func (s *State) Fetched(leaderHighWatermark int64) bool {
+	if s.leader {
+		return false
+	}
+	s.matched, s.leaderHW = true, max(s.leaderHW, leaderHighWatermark)
+	return s.advance()
+}
+
+// Copied notes that a follower has appended batches of its leader: the log ends at end, in logEpoch.
+func (s *State) Copied(end int64, logEpoch int32) {
+	s.end, s.logEpoch = end, max(s.logEpoch, logEpoch)
+	s.advance()
+}
+
+// Truncated notes that a follower has cut its log, which ends at end in logEpoch now. What was acknowledged goes only with
+// an unclean election.
+func (s *State) Truncated(end int64, logEpoch int32) {
+	s.end, s.logEpoch = min(s.end, end), logEpoch
+	s.flushed, s.highWatermark = min(s.flushed, s.end), min(s.highWatermark, s.end)
+	s.leaderHW, s.matched = s.highWatermark, false
+}
+
+// StartedAnew notes that a follower's log was emptied and begins at offset, where its leader's log begins: what the follower
+// had is not there any more.
+func (s *State) StartedAnew(offset int64) {
+	s.start, s.end, s.flushed, s.highWatermark, s.logEpoch = offset, offset, offset, offset, -1
+	s.leaderHW, s.matched = offset, false
+}
+
+// Vouches is the offset before which this follower has everything of its leader's log on stable storage (with Replicated, at
+// all), to be told to the leader of the present epoch. ok is false before the logs were found to agree.
+func (s *State) Vouches() (offset int64, ok bool) { return s.own(), s.matched && !s.leader }
+
+// own is how far this replica's own copy counts.
+func (s *State) own() int64 {
+	if s.durability == Replicated {
+		return s.end
+	}
+	return s.flushed
+}
+
 // FlushedTo notes that everything before offset is on stable storage. It reports whether the high watermark moved.
 func (s *State) FlushedTo(offset int64) bool {
 	s.flushed = max(s.flushed, min(offset, s.end))
 	return s.advance()
 }
 
-// advance moves the high watermark to what this single replica vouches for.
+// advance moves the high watermark: a leader's to what all that are in sync vouch for, a follower's to the leader's as far
+// as its own copy goes.
 func (s *State) advance() bool {
-	to := s.flushed
-	if s.durability == Replicated {
-		to = s.end
+	to := min(s.own(), s.leaderHW)
+	if s.leader {
+		if !s.followers.enough() {
+			return false
+		}
+		to = min(s.own(), s.followers.bound())
 	}
 	if to <= s.highWatermark {
 		return false
@@ -173,7 +264,36 @@ func (s *State) HighWatermark() int64 { return s.highWatermark }
 // CheckInvariants returns an error that wraps invariant.ErrViolated when the state contradicts itself.
 func (s *State) CheckInvariants() error {
 	ok := s.start <= s.highWatermark && s.highWatermark <= s.end && s.flushed <= s.end &&
-		(s.durability == Replicated || s.highWatermark <= max(s.flushed, s.promised)) && (!s.leader || s.epoch >= s.logEpoch)
+		(s.durability == Replicated || s.highWatermark <= max(s.flushed, s.promised)) && (!s.leader && !s.matched || s.epoch >= s.logEpoch)
 	return invariant.Check(ok, "partition: start %d, high watermark %d, flushed %d, end %d, leader %v, epoch %d, log epoch %d",
 		s.start, s.highWatermark, s.flushed, s.end, s.leader, s.epoch, s.logEpoch)
+}
+
+// EpochEnd is where a leader epoch ends in a log: Kafka's answer to OffsetForLeaderEpoch, and its diverging epoch in Fetch.
+// -1 stands for what is not known.
+type EpochEnd struct {
+	Epoch int32
+	End   int64
+}
+
+// ErrNoCommonEpoch means that a leader's answer does not say where two logs part. A follower then cuts nothing.
+var ErrNoCommonEpoch = errors.New("the leader does not know where the logs part")
+
+// TruncationPoint is where a follower cuts a log that ends at end, after its leader has answered where the epochs of the two
+// logs part (KIP-279; AbstractFetcherThread.getOffsetTruncationState). endOf is the follower's own log: the greatest epoch
+// at or below the given one, and where it ends. The next fetch shows whether that was far enough. Kafka cuts down to the
+// follower's high watermark where the leader knows no epoch, which loses what was acknowledged since the follower heard of
+// it last (KIP-101); a leader of ours always knows its own epoch, and it is an error.
+func TruncationPoint(leader EpochEnd, endOf func(epoch int32) EpochEnd, end int64) (int64, error) {
+	if leader.Epoch < 0 || leader.End < 0 {
+		return end, fmt.Errorf("%w: epoch %d, offset %d", ErrNoCommonEpoch, leader.Epoch, leader.End)
+	}
+	own := endOf(leader.Epoch)
+	switch {
+	case own.End < 0:
+		return min(leader.End, end), nil
+	case own.Epoch != leader.Epoch: // the epoch that the leader names is not known here: back to the last that may be common
+		return min(own.End, end), nil
+	}
+	return min(own.End, leader.End, end), nil
 }
