@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"cairn/engine/broker/batch"
+	"cairn/engine/broker/partition"
 	"cairn/engine/broker/replica"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -130,7 +131,7 @@ func TestBehaviour33OffsetForLeaderEpoch(t *testing.T) {
 	c := r.dial()
 	c.produce("t", 0, "a", "b")
 	led := make(chan error, 1)
-	r.replica("t", 0).Lead(4, 1, func(_ int32, err error) { led <- err })
+	r.replica("t", 0).Lead(4, partition.Membership{InSync: []int32{1}}, func(_ int32, err error) { led <- err })
 	if err := <-led; err != nil {
 		t.Fatal(err)
 	}

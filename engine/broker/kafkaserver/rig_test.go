@@ -219,7 +219,7 @@ func (r *rig) topic(name string, partitions int, config ...string) catalog.UUID 
 			r.t.Fatal(err)
 		}
 		led := make(chan error, 1)
-		rep.Lead(1, 1, func(_ int32, err error) { led <- err })
+		rep.Lead(1, partition.Membership{InSync: []int32{1}}, func(_ int32, err error) { led <- err })
 		if err := <-led; err != nil {
 			r.t.Fatal(err)
 		}

@@ -27,6 +27,11 @@ type Membership struct {
 	InSyncMin int
 }
 
+// Equal compares.
+func (m Membership) Equal(n Membership) bool {
+	return m.Epoch == n.Epoch && m.InSyncMin == n.InSyncMin && slices.Equal(m.Replicas, n.Replicas) && slices.Equal(m.InSync, n.InSync)
+}
+
 // noBound is the bound of a partition without followers in sync.
 const noBound = math.MaxInt64
 

@@ -192,10 +192,10 @@ func (s *State) StartedAnew(offset int64) {
 
 // Vouches is the offset before which this follower has everything of its leader's log on stable storage (with Replicated, at
 // all), to be told to the leader of the present epoch. ok is false before the logs were found to agree.
-func (s *State) Vouches() (offset int64, ok bool) { return s.own(), s.matched && !s.leader }
+func (s *State) Vouches() (offset int64, ok bool) { return s.Own(), s.matched && !s.leader }
 
-// own is how far this replica's own copy counts.
-func (s *State) own() int64 {
+// Own is how far this replica's own copy counts: to what is flushed, or, with Replicated, to its end. It answers acks=1.
+func (s *State) Own() int64 {
 	if s.durability == Replicated {
 		return s.end
 	}
@@ -211,12 +211,12 @@ func (s *State) FlushedTo(offset int64) bool {
 // advance moves the high watermark: a leader's to what all that are in sync vouch for, a follower's to the leader's as far
 // as its own copy goes.
 func (s *State) advance() bool {
-	to := min(s.own(), s.leaderHW)
+	to := min(s.Own(), s.leaderHW)
 	if s.leader {
 		if !s.followers.enough() {
 			return false
 		}
-		to = min(s.own(), s.followers.bound())
+		to = min(s.Own(), s.followers.bound())
 	}
 	if to <= s.highWatermark {
 		return false

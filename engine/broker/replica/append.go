@@ -79,8 +79,8 @@ func (s *shard) prepare(r *Replica, a *AppendRequest, at int64) (retry bool, err
 	if err := o.state.CheckEpoch(a.ExpectedEpoch); err != nil {
 		return false, err
 	}
-	if a.Acks == -1 && o.inSync < o.config.InSyncMin {
-		return false, fmt.Errorf("%w: %d in sync, min.insync.replicas is %d", partition.ErrNotEnoughReplicas, o.inSync, o.config.InSyncMin)
+	if a.Acks == -1 && o.state.InSync() < o.config.InSyncMin {
+		return false, fmt.Errorf("%w: %d in sync, min.insync.replicas is %d", partition.ErrNotEnoughReplicas, o.state.InSync(), o.config.InSyncMin)
 	}
 	scan := batch.Scan(a.Batch)
 	for n := 0; scan.Next(); n++ {
@@ -220,8 +220,9 @@ func (s *shard) commitFailed(r *Replica, staged []*AppendRequest, cause error) {
 	}
 }
 
-// park queues a written append until the high watermark has passed it. acks=0 is answered at once: nobody waits. In a
-// partition that has failed since the write, nothing will be acknowledged any more.
+// park queues a written append: until the high watermark has passed it, or, with acks=1, until this box has it on stable
+// storage. acks=0 is answered at once: nobody waits. In a partition that has failed since the write, nothing will be
+// acknowledged any more.
 func (s *shard) park(r *Replica, a *AppendRequest) {
 	o := &r.own
 	if o.err != nil {
@@ -238,11 +239,9 @@ func (s *shard) park(r *Replica, a *AppendRequest) {
 		timeout = acksTimeoutDefault
 	}
 	a.deadline = s.now.Mono + timeout
-	i := len(o.parked) // a retry may belong before others
-	for i > 0 && o.parked[i-1].end > a.end {
-		i--
+	if a.Acks == 1 {
+		o.written.put(a)
+		return
 	}
-	o.parked = append(o.parked, nil)
-	copy(o.parked[i+1:], o.parked[i:])
-	o.parked[i] = a
+	o.parked.put(a)
 }

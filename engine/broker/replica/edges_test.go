@@ -17,7 +17,7 @@ import (
 func TestTheViewIsPublishedBeforeTheAnswer(t *testing.T) {
 	g := start(t, vfs.NewMem(), 1, testConfig())
 	told := 0
-	g.r.Lead(g.epoch+1, 1, func(_ int32, err error) {
+	g.r.Lead(g.epoch+1, partition.Membership{InSync: []int32{1}}, func(_ int32, err error) {
 		told++
 		if v := g.r.View(); err != nil || !v.Leader || v.LeaderEpoch != g.epoch+1 {
 			t.Errorf("led in %d: the view says %v %d, %v", g.epoch+1, v.Leader, v.LeaderEpoch, err)

@@ -76,10 +76,10 @@ type owned struct {
 	log      *seglog.Log
 	state    partition.State
 	config   *Config
-	inSync   int
 	err      error            // why the partition is unusable
 	incoming []*AppendRequest // of the present step, not yet written
-	parked   []*AppendRequest // written, not acknowledged, ascending by end
+	parked   parked           // with acks=all: until the high watermark has passed them
+	written  parked           // with acks=1: until they are on stable storage here
 	waiters  []*Waiter
 	flushing bool
 	touched  bool // in shard.touched
@@ -137,10 +137,11 @@ func (r *Replica) Producers(ctx context.Context, f func(*partition.Producers, er
 	}
 }
 
-// Lead makes this box the leader in epoch with inSync replicas in sync. done is called once; partition.ErrStaleEpoch
+// Lead makes this box the leader in epoch, of the replicas that m names. Repeated in the same epoch it takes the newer m.
+// done is called once; partition.ErrStaleEpoch
 // says that the log holds that epoch already, and logEpoch above which one the controller must go.
-func (r *Replica) Lead(epoch int32, inSync int, done func(logEpoch int32, err error)) {
-	r.shard.box.Post(message{kind: msgLead, replica: r, epoch: epoch, count: inSync, led: done})
+func (r *Replica) Lead(epoch int32, m partition.Membership, done func(logEpoch int32, err error)) {
+	r.shard.box.Post(message{kind: msgLead, replica: r, epoch: epoch, membership: m, led: done})
 }
 
 // Resign ends this box's leadership; epoch is the new leader's, or -1.

@@ -348,7 +348,7 @@ func BenchmarkAppend(b *testing.B) {
 		b.Fatal(err)
 	}
 	led := make(chan error, 1)
-	r.Lead(1, 1, func(_ int32, err error) { led <- err })
+	r.Lead(1, partition.Membership{InSync: []int32{1}}, func(_ int32, err error) { led <- err })
 	if err := <-led; err != nil {
 		b.Fatal(err)
 	}

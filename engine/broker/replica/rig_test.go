@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cairn/engine/broker/batch"
+	"cairn/engine/broker/partition"
 	"cairn/engine/broker/seglog"
 	"cairn/engine/limits"
 	"cairn/platform/clock"
@@ -71,7 +72,7 @@ func (g *rig) lead(epoch int32) {
 	g.t.Helper()
 	var result error
 	done := false
-	g.r.Lead(epoch, 1, func(_ int32, err error) { result, done = err, true })
+	g.r.Lead(epoch, partition.Membership{InSync: []int32{1}}, func(_ int32, err error) { result, done = err, true })
 	if !g.sched.RunUntil(time.Minute, func() bool { return done }) || result != nil {
 		g.t.Fatalf("lead in epoch %d: done %v, %v", epoch, done, result)
 	}

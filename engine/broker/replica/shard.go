@@ -36,7 +36,6 @@ type message struct {
 	kind      kind
 	good      bool
 	epoch     int32
-	count     int
 	offset    int64
 	replica   *Replica
 	append    *AppendRequest
@@ -47,8 +46,10 @@ type message struct {
 	deleted   func(int64, error)
 	producers func(*partition.Producers, error)
 	led       func(int32, error)
-	removed   func(seglog.Removed, error)
-	closed    func(error)
+
+	membership partition.Membership
+	removed    func(seglog.Removed, error)
+	closed     func(error)
 }
 
 // tickInterval is how often a shard looks at the partitions that were written to: to let go of what idle ones hold, and
@@ -140,7 +141,7 @@ func (s *shard) handle(m *message) {
 		}
 		m.producers(&r.own.state.Producers, nil)
 	case msgLead:
-		s.onLead(r, m.epoch, m.count, m.led)
+		s.onLead(r, m.epoch, m.membership, m.led)
 	case msgResign:
 		s.onResign(r, m.epoch)
 	case msgConfig:
@@ -196,7 +197,7 @@ func (r *Replica) publish() {
 	leader, epoch := o.state.Leader()
 	old := r.view.Load()
 	v := &View{
-		Err: o.err, Leader: leader && o.err == nil, LeaderEpoch: epoch, InSync: o.inSync,
+		Err: o.err, Leader: leader && o.err == nil, LeaderEpoch: epoch, InSync: o.state.InSync(),
 		Start: o.state.Start(), LastStable: o.state.LastStable(), HighWatermark: o.state.HighWatermark(), End: o.state.End(),
 		Log: o.log.View(), Config: o.config,
 	}
@@ -213,22 +214,8 @@ func (r *Replica) publish() {
 // answer finishes the parked appends that are acknowledged now.
 func (s *shard) answer(r *Replica) {
 	o := &r.own
-	hw, n := o.state.HighWatermark(), 0
-	for n < len(o.parked) && o.parked[n].end <= hw {
-		a := o.parked[n]
-		a.LogStart = o.state.Start()
-		a.finish(nil)
-		o.parked[n] = nil
-		n++
-	}
-	if n == len(o.parked) {
-		o.parked = o.parked[:0]
-		if cap(o.parked) > 1024 {
-			o.parked = nil
-		}
-		return
-	}
-	o.parked = o.parked[n:]
+	o.written.answer(o.state.Own(), o.state.Start())
+	o.parked.answer(o.state.HighWatermark(), o.state.Start())
 }
 
 func (s *shard) onFlushed(r *Replica, end int64, err error) {
@@ -263,12 +250,12 @@ func (s *shard) fail(r *Replica, err error) {
 // refuse answers everything that waits with err.
 func (s *shard) refuse(r *Replica, err error) {
 	o := &r.own
-	for _, list := range [][]*AppendRequest{o.incoming, o.parked} {
-		for _, a := range list {
-			a.finish(err)
-		}
+	for _, a := range o.incoming {
+		a.finish(err)
 	}
-	o.incoming, o.parked = nil, nil
+	o.incoming = nil
+	o.written.refuse(err)
+	o.parked.refuse(err)
 }
 
 func (s *shard) check(r *Replica) {
@@ -347,17 +334,17 @@ func (s *shard) onStartDurable(r *Replica, offset int64, err error, done func(in
 	done(o.state.Start(), nil)
 }
 
-func (s *shard) onLead(r *Replica, epoch int32, inSync int, done func(int32, error)) {
+func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done func(int32, error)) {
 	o := &r.own
 	if o.err != nil {
 		done(o.state.LogEpoch(), o.err)
 		return
 	}
-	if err := o.state.Lead(epoch); err != nil {
+	if err := o.state.Lead(epoch, m, s.now.Mono); err != nil {
 		done(o.state.LogEpoch(), err)
 		return
 	}
-	o.inSync, o.changed = inSync, true
+	o.changed = true
 	if err := o.log.AssignLeaderEpoch(epoch, o.state.End()); err != nil {
 		s.fail(r, err)
 	}
@@ -448,9 +435,10 @@ func (s *shard) onTick() {
 		o := &r.own
 		moved = moved || o.unnamed
 		o.unnamed = false
-		s.timeOut(r)
+		o.written.timeOut(s.now.Mono)
+		o.parked.timeOut(s.now.Mono)
 		o.idle++
-		if o.idle < idleTicks || len(o.parked) > 0 || o.flushing {
+		if o.idle < idleTicks || len(o.parked)+len(o.written) > 0 || o.flushing {
 			kept = append(kept, r)
 			continue
 		}
@@ -467,20 +455,6 @@ func (s *shard) onTick() {
 	if moved && s.deps.Moved != nil {
 		s.deps.Moved()
 	}
-}
-
-func (s *shard) timeOut(r *Replica) {
-	o := &r.own
-	kept := o.parked[:0]
-	for _, a := range o.parked {
-		if a.deadline > s.now.Mono {
-			kept = append(kept, a)
-			continue
-		}
-		a.finish(ErrTimeout)
-	}
-	clear(o.parked[len(kept):])
-	o.parked = kept
 }
 
 func closedError(err error) error {

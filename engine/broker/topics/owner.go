@@ -68,11 +68,12 @@ type part struct {
 	remove   bool // deleted by the catalog: close with removal as soon as it can be
 	replica  *replica.Replica
 	err      error
-	leading  bool  // Lead was sent for epoch and not refused
-	led      bool  // and was confirmed
-	broken   bool  // the replica cannot lead: it has failed
-	held     bool  // counts among the partitions that this box has open
-	epoch    int32 // last epoch sent by Lead or Resign
+	leading  bool                 // Lead was sent for epoch and not refused
+	led      bool                 // and was confirmed
+	broken   bool                 // the replica cannot lead: it has failed
+	held     bool                 // counts among the partitions that this box has open
+	epoch    int32                // last epoch sent by Lead or Resign
+	members  partition.Membership // last sent by Lead
 	topic    *catalog.Topic
 	config   *replica.Config
 	settings any // the topic's settings that config was made from
@@ -315,6 +316,10 @@ func (o *owner) applyLeadership(p *part) {
 	}
 	lead := o.registered() && o.applied.LeaderOf(cp) == o.cfg.BrokerID
 	if p.epoch == cp.LeaderEpoch && p.leading == lead {
+		if m := o.membership(p, cp); lead && !m.Equal(p.members) {
+			p.members = m
+			p.replica.Lead(p.epoch, m, func(int32, error) {}) // the first is answered, or on its way
+		}
 		return
 	}
 	was := p.leading
@@ -327,9 +332,26 @@ func (o *owner) applyLeadership(p *part) {
 		return
 	}
 	epoch := cp.LeaderEpoch
-	p.replica.Lead(epoch, len(cp.ISR), func(logEpoch int32, err error) {
+	p.members = o.membership(p, cp)
+	p.replica.Lead(epoch, p.members, func(logEpoch int32, err error) {
 		o.box.Post(message{kind: msgLed, part: p, epoch: epoch, logEpoch: logEpoch, err: err})
 	})
+}
+
+// membership is what the catalog says of the other replicas of a partition that this box leads.
+func (o *owner) membership(p *part, cp *catalog.Partition) partition.Membership {
+	m := partition.Membership{Epoch: cp.PartitionEpoch, InSync: cp.ISR, InSyncMin: min(p.config.InSyncMin, len(cp.Replicas))}
+	for _, id := range cp.Replicas {
+		if id == o.cfg.BrokerID {
+			continue
+		}
+		member := partition.Member{Broker: id}
+		if b := o.applied.Broker(id); b != nil {
+			member.Epoch = b.Epoch
+		}
+		m.Replicas = append(m.Replicas, member)
+	}
+	return m
 }
 
 // registered reports whether the catalog shows this start of the box.
