@@ -156,6 +156,9 @@ func (s *State) InSyncRefused() {
 	s.advance()
 }
 
+// PartitionEpoch is that of the catalog's state which this leader has seen.
+func (s *State) PartitionEpoch() int32 { return s.followers.epoch }
+
 // InSync is how many replicas are in sync, as the catalog has it; of a leader.
 func (s *State) InSync() int { return s.followers.inSync }
 

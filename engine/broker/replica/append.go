@@ -163,19 +163,31 @@ func (s *shard) commit(r *Replica, staged []*AppendRequest) {
 		o.unnamed = true
 		o.log.SetHighWatermark(o.state.HighWatermark())
 	}
-	if info.StateDue {
-		if err := o.log.SaveProducerState(end, o.state.Producers.MarshalSnapshot(nil)); err != nil {
-			s.deps.Observer.Log.Warn("producer snapshot not written; a start will read more of the log",
-				"topic", r.tp.Topic, "partition", r.tp.Partition, "error", err)
-		}
-	}
-	o.idle = 0
-	if !o.active {
-		o.active = true
-		s.active = append(s.active, r)
-	}
+	s.saveStateIfDue(r, info)
+	s.activate(r)
 	for _, a := range staged {
 		s.park(r, a)
+	}
+}
+
+// saveStateIfDue writes the producers' state once much was appended since the last time.
+func (s *shard) saveStateIfDue(r *Replica, info seglog.AppendInfo) {
+	if !info.StateDue {
+		return
+	}
+	o := &r.own
+	if err := o.log.SaveProducerState(o.state.End(), o.state.Producers.MarshalSnapshot(nil)); err != nil {
+		s.deps.Observer.Log.Warn("producer snapshot not written; a start will read more of the log",
+			"topic", r.tp.Topic, "partition", r.tp.Partition, "error", err)
+	}
+}
+
+// activate has the ticks look at a partition.
+func (s *shard) activate(r *Replica) {
+	r.own.idle = 0
+	if !r.own.active {
+		r.own.active = true
+		s.active = append(s.active, r)
 	}
 }
 

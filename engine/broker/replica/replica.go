@@ -73,20 +73,22 @@ type Replica struct {
 
 // owned is the part of a Replica that only its shard touches.
 type owned struct {
-	log      *seglog.Log
-	state    partition.State
-	config   *Config
-	err      error            // why the partition is unusable
-	incoming []*AppendRequest // of the present step, not yet written
-	parked   parked           // with acks=all: until the high watermark has passed them
-	written  parked           // with acks=1: until they are on stable storage here
-	waiters  []*Waiter
-	flushing bool
-	touched  bool // in shard.touched
-	active   bool // in shard.active
-	idle     int  // ticks since the last append
-	unnamed  bool // high watermark moved since the last checkpoint
-	changed  bool // view must be published
+	log       *seglog.Log
+	state     partition.State
+	config    *Config
+	err       error            // why the partition is unusable
+	incoming  []*AppendRequest // of the present step, not yet written
+	parked    parked           // with acks=all: until the high watermark has passed them
+	written   parked           // with acks=1: until they are on stable storage here
+	waiters   []*Waiter
+	vouched   int64 // of a follower: told last, in vouchedIn
+	vouchedIn int32
+	flushing  bool
+	touched   bool // in shard.touched
+	active    bool // in shard.active
+	idle      int  // ticks since the last append
+	unnamed   bool // high watermark moved since the last checkpoint
+	changed   bool // view must be published
 }
 
 // TopicPartition names the partition.
@@ -147,6 +149,16 @@ func (r *Replica) Lead(epoch int32, m partition.Membership, done func(logEpoch i
 // Resign ends this box's leadership; epoch is the new leader's, or -1.
 func (r *Replica) Resign(epoch int32) {
 	r.shard.box.Post(message{kind: msgResign, replica: r, epoch: epoch})
+}
+
+// Copy appends what the leader answered to the log of a follower, or cuts the log where the two part.
+func (r *Replica) Copy(c *CopyRequest) {
+	r.shard.box.Post(message{kind: msgCopy, replica: r, copy: c})
+}
+
+// Vouch notes that a follower has everything before offset on stable storage, of the log that this box leads in epoch.
+func (r *Replica) Vouch(m partition.Member, epoch int32, offset int64) {
+	r.shard.box.Post(message{kind: msgVouch, replica: r, member: m, epoch: epoch, offset: offset})
 }
 
 // SetConfig changes the settings, effective from the next append on.

@@ -24,6 +24,9 @@ const (
 	msgProducers
 	msgLead
 	msgResign
+	msgCopy
+	msgVouch
+	msgProposed
 	msgConfig
 	msgRetain
 	msgTrim
@@ -48,6 +51,8 @@ type message struct {
 	led       func(int32, error)
 
 	membership partition.Membership
+	member     partition.Member
+	copy       *CopyRequest
 	removed    func(seglog.Removed, error)
 	closed     func(error)
 }
@@ -144,6 +149,12 @@ func (s *shard) handle(m *message) {
 		s.onLead(r, m.epoch, m.membership, m.led)
 	case msgResign:
 		s.onResign(r, m.epoch)
+	case msgCopy:
+		s.onCopy(r, m.copy)
+	case msgVouch:
+		s.onVouch(r, m.member, m.epoch, m.offset)
+	case msgProposed:
+		s.onProposed(r, m.epoch, m.good)
 	case msgConfig:
 		s.onConfig(r, m.config)
 	case msgRetain, msgTrim:
@@ -199,7 +210,10 @@ func (r *Replica) publish() {
 	v := &View{
 		Err: o.err, Leader: leader && o.err == nil, LeaderEpoch: epoch, InSync: o.state.InSync(),
 		Start: o.state.Start(), LastStable: o.state.LastStable(), HighWatermark: o.state.HighWatermark(), End: o.state.End(),
-		Log: o.log.View(), Config: o.config,
+		Log: o.log.View(), Config: o.config, Vouches: -1,
+	}
+	if offset, ok := o.state.Vouches(); ok {
+		v.Vouches = offset
 	}
 	r.view.Store(v)
 	if old != nil && v.moved(old) && len(o.waiters) > 0 {
@@ -228,11 +242,19 @@ func (s *shard) onFlushed(r *Replica, end int64, err error) {
 		s.fail(r, err)
 		return
 	}
-	if o.state.FlushedTo(end) {
-		o.changed, o.unnamed = true, true
-		o.log.SetHighWatermark(o.state.HighWatermark())
+	// A flush may come back after a truncation, and what was copied since lies where it says: the log knows.
+	if o.state.FlushedTo(min(end, o.log.FlushedEnd())) {
+		s.acknowledged(r)
 	}
+	s.tellVouched(r)
 	s.check(r)
+}
+
+// acknowledged notes that the high watermark has moved.
+func (s *shard) acknowledged(r *Replica) {
+	o := &r.own
+	o.changed, o.unnamed = true, true
+	o.log.SetHighWatermark(o.state.HighWatermark())
 }
 
 // fail makes a replica unusable: its directory has failed, or the state contradicts itself. Nothing that was not
@@ -355,6 +377,7 @@ func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done fun
 
 func (s *shard) onResign(r *Replica, epoch int32) {
 	r.own.state.Resign(epoch)
+	r.own.log.DropEmptyEpochs()
 	r.own.changed = true
 	s.refuse(r, partition.ErrNotLeader)
 }
@@ -435,6 +458,7 @@ func (s *shard) onTick() {
 		o := &r.own
 		moved = moved || o.unnamed
 		o.unnamed = false
+		s.propose(r)
 		o.written.timeOut(s.now.Mono)
 		o.parked.timeOut(s.now.Mono)
 		o.idle++

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"time"
 
 	"cairn/engine/broker/batch"
 	"cairn/engine/broker/partition"
@@ -30,6 +31,13 @@ type Deps struct {
 	Observer *observe.Observer
 	// Moved is called, on a shard's goroutine, when high watermarks have moved since the last checkpoint; it only posts.
 	Moved func()
+	// Vouched is called, on a shard's goroutine, when a follower may vouch for more (View.Vouches); it only posts. Propose asks the controller for another ISR, without the leader, on top of the
+	// partition epoch, and calls done once: written is false where the controller has refused it; where nobody knows, done
+	// is not called, and the catalog says what came of it. Both may be nil.
+	Vouched func(r *Replica)
+	Propose func(r *Replica, epoch, partitionEpoch int32, isr []partition.Member, done func(written bool))
+	// LagMax is replica.lag.time.max.ms: how long a follower may be behind and stay in sync. Default 30 s.
+	LagMax time.Duration
 }
 
 // Shards are the owners of all partitions of a box.
@@ -39,6 +47,9 @@ type Shards struct {
 
 // NewShards starts the shards.
 func NewShards(cfg ShardsConfig, deps Deps) *Shards {
+	if deps.LagMax <= 0 {
+		deps.LagMax = 30 * time.Second
+	}
 	s := &Shards{}
 	for i := range max(cfg.Count, 1) {
 		s.shards = append(s.shards, newShard(i, cfg, deps))

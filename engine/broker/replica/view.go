@@ -41,6 +41,9 @@ type View struct {
 	LeaderEpoch int32
 	// InSync is the number of replicas in sync, this one included.
 	InSync int
+	// Vouches is the offset before which this follower has everything of its leader's log, of LeaderEpoch, on stable storage;
+	// -1 while the logs are not known to agree, and of a leader.
+	Vouches int64
 	// Start <= LastStable <= HighWatermark <= End.
 	Start, LastStable, HighWatermark, End int64
 	// Log reads the bytes.

@@ -388,3 +388,13 @@ func (l *Log) AssignLeaderEpoch(epoch int32, offset int64) error {
 	}
 	return nil
 }
+
+// DropEmptyEpochs forgets leader epochs that no record has: those that begin at the end. A box that led and follows now
+// calls it, for the records that it copies next may be of an older epoch.
+func (l *Log) DropEmptyEpochs() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if cut := l.view.epochs.cutEnd(l.view.end); len(cut) != len(l.view.epochs) {
+		l.view.epochs, l.unsaved = cut, true
+	}
+}

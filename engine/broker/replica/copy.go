@@ -1,0 +1,289 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+
+	"cairn/engine/broker/batch"
+	"cairn/engine/broker/partition"
+	"cairn/engine/broker/seglog"
+)
+
+// Position is where a follower's log ends: what it asks its leader with (KIP-320, KIP-595).
+type Position struct {
+	// Epoch is the leader epoch that the follower is in.
+	Epoch int32
+	// Offset is its end, and LastEpoch the leader epoch of its last record, -1 for a log without records.
+	Offset    int64
+	LastEpoch int32
+}
+
+// Position is this replica's, as a follower.
+func (v *View) Position() Position {
+	p := Position{Epoch: v.LeaderEpoch, Offset: v.End, LastEpoch: -1}
+	if v.End > v.Log.StartOffset() {
+		p.LastEpoch = v.Log.EpochFor(v.End - 1)
+	}
+	return p
+}
+
+// Answer is what a leader answers a follower.
+type Answer struct {
+	HighWatermark, LogStart int64
+	// Diverging says where the logs part: the follower cuts its own, and asks again.
+	Diverging *partition.EpochEnd
+	// Beyond says that the follower asked for what is not there any more: it starts anew at LogStart.
+	Beyond bool
+	// Span is what comes next, up to the log's end; it may end inside a batch. The caller releases it.
+	Span seglog.Span
+}
+
+// Answer answers a follower, as the leader. Errors: partition.ErrNotLeader, ErrFenced, ErrUnknownEpoch and ErrNoCommonEpoch,
+// those of seglog, and Err.
+func (v *View) Answer(p Position, bytesMax int) (a Answer, err error) {
+	switch {
+	case v.Err != nil:
+		return a, v.Err
+	case p.Epoch < v.LeaderEpoch:
+		return a, fmt.Errorf("%w: %d, the partition is in %d", partition.ErrFenced, p.Epoch, v.LeaderEpoch)
+	case p.Epoch > v.LeaderEpoch:
+		return a, fmt.Errorf("%w: %d, the partition is in %d", partition.ErrUnknownEpoch, p.Epoch, v.LeaderEpoch)
+	case !v.Leader:
+		return a, partition.ErrNotLeader
+	}
+	a.HighWatermark, a.LogStart = v.HighWatermark, v.Start
+	if p.Offset < v.Start || p.LastEpoch < 0 && p.Offset > v.End {
+		a.Beyond = true
+		return a, nil
+	}
+	if p.LastEpoch >= 0 {
+		epoch, end := v.Log.EpochEnd(p.LastEpoch)
+		if epoch < 0 || end < 0 {
+			return a, fmt.Errorf("%w: a follower's last record has epoch %d", partition.ErrNoCommonEpoch, p.LastEpoch)
+		}
+		if epoch < p.LastEpoch || end < p.Offset {
+			a.Diverging = &partition.EpochEnd{Epoch: epoch, End: end}
+			return a, nil
+		}
+	}
+	a.Span, err = v.Log.Read(p.Offset, bytesMax, v.End, true)
+	return a, err
+}
+
+// CopyRequest is a leader's answer on its way into a follower's log. It belongs to the replica from Copy until Done.
+type CopyRequest struct {
+	// Asked is the position that the answer is for. An answer to an older one changes nothing.
+	Asked Position
+	Answer
+	// Batches are the span's bytes, as they came; half a batch at their end is left out. The memory must stay untouched
+	// until Done.
+	Batches []byte
+	// Done is called exactly once, on the owner's goroutine; it must not block. Err is nil when the answer was taken or was too
+	// old; partition.ErrFenced when this box does not follow in that epoch any more; batch.ErrCorrupt and others leave
+	// the log as it was.
+	Done func(*CopyRequest)
+	Err  error
+}
+
+func (s *shard) onCopy(r *Replica, c *CopyRequest) {
+	c.Err = s.takeCopy(r, c)
+	if errors.Is(c.Err, seglog.ErrFailed) {
+		s.fail(r, c.Err)
+	}
+	s.tellVouched(r)
+	s.check(r)
+	if r.own.changed {
+		r.publish() // before the answer: who asks for the position next sees it
+	}
+	c.Done(c)
+}
+
+func (s *shard) takeCopy(r *Replica, c *CopyRequest) error {
+	o := &r.own
+	leader, epoch := o.state.Leader()
+	switch {
+	case o.err != nil:
+		return o.err
+	case leader || c.Asked.Epoch != epoch:
+		return fmt.Errorf("%w: an answer of epoch %d, the partition is in %d", partition.ErrFenced, c.Asked.Epoch, epoch)
+	case c.Asked != s.position(r):
+		return nil
+	case c.Beyond:
+		return s.startAnew(r, c.LogStart)
+	case c.Diverging != nil:
+		return s.truncate(r, *c.Diverging)
+	}
+	if err := s.copyBatches(r, c); err != nil {
+		return err
+	}
+	o.changed = true
+	if o.state.Fetched(c.HighWatermark) {
+		s.acknowledged(r)
+	}
+	return s.followStart(r, c.LogStart)
+}
+
+// position is the replica's, now.
+func (s *shard) position(r *Replica) Position {
+	_, epoch := r.own.state.Leader()
+	v := View{LeaderEpoch: epoch, End: r.own.state.End(), Log: r.own.log.View()}
+	return v.Position()
+}
+
+// copyBatches appends whole batches as they are. Their CRC is computed: the leader may have served a page that was being cut.
+func (s *shard) copyBatches(r *Replica, c *CopyRequest) error {
+	o := &r.own
+	at, last, size := o.state.End(), c.Asked.LastEpoch, 0
+	scan := batch.Scan(c.Batches)
+	for scan.Next() {
+		h := scan.Header()
+		if err := batch.VerifyCRC(scan.Bytes()); err != nil {
+			return fmt.Errorf("copy %s-%d at offset %d: %w", r.tp.Topic, r.tp.Partition, at, err)
+		}
+		if h.BaseOffset < at || h.LeaderEpoch < last || h.LeaderEpoch > c.Asked.Epoch {
+			return fmt.Errorf("copy %s-%d at offset %d: %w: a batch at offset %d of epoch %d behind epoch %d, the leader's is %d",
+				r.tp.Topic, r.tp.Partition, at, batch.ErrCorrupt, h.BaseOffset, h.LeaderEpoch, last, c.Asked.Epoch)
+		}
+		at, last, size = h.NextOffset(), h.LeaderEpoch, size+h.Size()
+	}
+	if err := scan.Err(); err != nil {
+		return fmt.Errorf("copy %s-%d at offset %d: %w", r.tp.Topic, r.tp.Partition, at, err)
+	}
+	if size == 0 {
+		return nil
+	}
+	info, err := o.log.Append(s.now, c.Batches[:size])
+	if err != nil {
+		return errors.Join(err, s.reload(r)) // an earlier segment may have taken some of it
+	}
+	for scan := batch.Scan(c.Batches[:size]); scan.Next(); {
+		h := scan.Header()
+		if h.Attributes.Control() {
+			continue
+		}
+		s.makeRoom(r, h)
+		o.state.Producers.Appended(h)
+	}
+	s.noteMarkers(r, c.Batches[:size])
+	o.state.Copied(at, last)
+	s.bytes.Add(size)
+	s.saveStateIfDue(r, info)
+	s.activate(r)
+	return nil
+}
+
+// truncate cuts the log where the leader says that the two part.
+func (s *shard) truncate(r *Replica, leader partition.EpochEnd) error {
+	o := &r.own
+	view := o.log.View()
+	to, err := partition.TruncationPoint(leader, func(epoch int32) partition.EpochEnd {
+		e, end := view.EpochEnd(epoch)
+		return partition.EpochEnd{Epoch: e, End: end}
+	}, o.state.End())
+	if err != nil {
+		return err
+	}
+	if to < o.state.HighWatermark() {
+		s.deps.Observer.Log.Error("records that were acknowledged are cut: the leader was elected without them",
+			"topic", r.tp.Topic, "partition", r.tp.Partition, "from", to, "high_watermark", o.state.HighWatermark())
+	}
+	if err := o.log.Truncate(to); err != nil {
+		return err
+	}
+	return s.reload(r)
+}
+
+// startAnew empties the log, for the leader's begins beyond its end.
+func (s *shard) startAnew(r *Replica, offset int64) error {
+	o := &r.own
+	if err := o.log.TruncateFullyAndStartAt(offset); err != nil {
+		return err
+	}
+	o.state.StartedAnew(offset)
+	return s.reload(r)
+}
+
+// reload brings the state to what the log holds, after it was cut, or took a part.
+func (s *shard) reload(r *Replica) error {
+	o := &r.own
+	view := o.log.View()
+	o.changed = true
+	if end := view.EndOffset(); end > o.state.End() {
+		o.state.Copied(end, view.LatestEpoch())
+	} else {
+		o.state.Truncated(end, view.LatestEpoch())
+	}
+	o.log.SetHighWatermark(o.state.HighWatermark())
+	if err := loadProducers(&o.state.Producers, o.log, true); err != nil {
+		s.fail(r, err)
+		return err
+	}
+	o.state.Producers.PassedHighWatermark(o.state.HighWatermark())
+	return nil
+}
+
+// followStart lets go of what the leader has let go of, as far as it is acknowledged here.
+func (s *shard) followStart(r *Replica, start int64) error {
+	o := &r.own
+	start = min(start, o.state.HighWatermark())
+	if start <= o.state.Start() {
+		return nil
+	}
+	if err := o.log.AdvanceStart(start, func(error) {}); err != nil { // the next checkpoint says it too
+		return err
+	}
+	o.state.StartMoved(start)
+	return nil
+}
+
+// tellVouched says that this follower vouches for more than it said last.
+func (s *shard) tellVouched(r *Replica) {
+	o := &r.own
+	offset, ok := o.state.Vouches()
+	_, epoch := o.state.Leader()
+	if !ok || o.err != nil || offset == o.vouched && epoch == o.vouchedIn {
+		return
+	}
+	o.vouched, o.vouchedIn, o.changed = offset, epoch, true
+	r.publish() // before it is told: whoever hears of it looks at the view
+	if s.deps.Vouched != nil {
+		s.deps.Vouched(r)
+	}
+}
+
+// onVouch takes a follower's word. One that is behind, or of an epoch that is not this leader's, is not heard.
+func (s *shard) onVouch(r *Replica, m partition.Member, epoch int32, offset int64) {
+	if r.own.err != nil {
+		return
+	}
+	if moved, err := r.own.state.Vouch(m, epoch, offset, s.now.Mono); err == nil && moved {
+		s.acknowledged(r)
+	}
+	s.activate(r) // a follower that is behind is looked at again
+	s.propose(r)
+	s.check(r)
+}
+
+// propose asks for another ISR when one is due.
+func (s *shard) propose(r *Replica) {
+	o := &r.own
+	if s.deps.Propose == nil || o.err != nil {
+		return
+	}
+	isr, ok := o.state.ProposeInSync(s.now.Mono, s.deps.LagMax)
+	if !ok {
+		return
+	}
+	_, epoch := o.state.Leader()
+	s.deps.Propose(r, epoch, o.state.PartitionEpoch(), isr, func(written bool) {
+		s.box.Post(message{kind: msgProposed, replica: r, epoch: epoch, good: written})
+	})
+}
+
+// onProposed takes the controller's answer. What was written comes with the catalog.
+func (s *shard) onProposed(r *Replica, epoch int32, written bool) {
+	if leader, now := r.own.state.Leader(); leader && now == epoch && !written {
+		r.own.state.InSyncRefused()
+		s.acknowledged(r)
+	}
+}
