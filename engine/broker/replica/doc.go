@@ -4,7 +4,12 @@
 // read without asking.
 //
 // Paths: an append is validated, stamped and written with its neighbours in one write, parked, and answered when the
-// flush that covers it has come back from the syncer. A long poll is parked as a Waiter until the view has moved.
+// flush that covers it has come back from the syncer, and, with acks=all, when every replica in sync has vouched for it. A
+// long poll is parked as a Waiter until the view has moved.
+//
+// A follower asks its leader from its Position; the leader's View answers (copy.go) with what comes next, or where the two logs
+// part; the follower copies or cuts, flushes, and its view says how far it vouches. What a follower has vouched for, and never
+// where it fetches, moves the leader's high watermark. Who carries questions, answers and vouchers is not this room's.
 //
 // The package starts no goroutine of its own (mailbox does), and must not know what a topic's settings or the catalog
 // are: the topics room tells it what to open and when to lead.
