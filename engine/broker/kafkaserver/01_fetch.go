@@ -25,7 +25,10 @@ import (
 //
 // Goroutines: the first look runs on the connection's reading goroutine, later ones on its responder.
 //
-// Not done: fetching from followers (KIP-392), fetches of other brokers, quotas. zstd is served to old versions too:
+// On a connection of another box (ServeBox) it is a follower's: it is given everything up to the log's end, and waits for
+// that to move. Where it fetches acknowledges nothing. The replica id in the request is not looked at, nor believed.
+//
+// Not done: fetching from followers (KIP-392), quotas. zstd is served to old versions too:
 // Kafka would have to open the batch to know, and those clients cannot have produced it.
 
 // fetchPart is one partition of a fetch.
@@ -231,7 +234,10 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 		return seglog.ErrOutOfRange
 	}
 	limit := v.HighWatermark
-	if f.committed {
+	switch {
+	case f.r.conn.isBox():
+		limit = v.End
+	case f.committed:
 		limit = v.LastStable
 		p.aborted = []wire.FetchAborted{}
 	}
@@ -239,7 +245,7 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 		return nil
 	}
 	p.span, err = v.Log.Read(p.offset, min(max(int(p.maxBytes), 0), left), limit, atLeastOne)
-	if err != nil || !f.committed || p.span.Length == 0 {
+	if err != nil || p.aborted == nil || p.span.Length == 0 {
 		return err
 	}
 	rows, err := v.Log.Aborted(p.offset, limit)
@@ -268,7 +274,11 @@ func (f *fetch) park() {
 			return
 		}
 	}
-	f.waiter = replica.NewWaiter(func() { f.r.later(func() { f.look(false) }) })
+	wake := func() { f.r.later(func() { f.look(false) }) }
+	f.waiter = replica.NewWaiter(wake)
+	if f.r.conn.isBox() {
+		f.waiter = replica.NewFollowerWaiter(wake)
+	}
 	n := 0
 	for i := range f.parts {
 		p := &f.parts[i]

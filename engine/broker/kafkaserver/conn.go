@@ -29,6 +29,7 @@ type conn struct {
 	clientAddr netip.Addr
 	localHost  string // the address that the client came in on
 	localPort  int32
+	broker     int32 // of the box whose connection it is; -1: a client's
 	ctx        context.Context
 	cancel     context.CancelFunc
 	clientID   string // of the last request; the reader's
@@ -52,7 +53,7 @@ const readerBytes = 4 << 10
 
 func newConn(s *Server, l *listener, nc net.Conn) *conn {
 	c := &conn{
-		server: s, listener: l, net: nc,
+		server: s, listener: l, net: nc, broker: -1,
 		reader: bufio.NewReaderSize(nc, readerBytes),
 		writer: sockio.NewWriter(nc, sockio.Config{StallTimeout: s.limits.StallTimeout, Counters: &s.sent}),
 		work:   make(chan struct{}, 1),
@@ -65,6 +66,9 @@ func newConn(s *Server, l *listener, nc net.Conn) *conn {
 	}
 	return c
 }
+
+// isBox says that this is the connection of another box, whose Fetch is a follower's.
+func (c *conn) isBox() bool { return c.broker >= 0 }
 
 func addrOf(a net.Addr) netip.Addr {
 	if tcp, ok := a.(*net.TCPAddr); ok {

@@ -225,6 +225,33 @@ func (s *Server) isStopping() bool {
 	return s.stopping
 }
 
+// boxListener names what other boxes come in on. Nobody registers an address under it.
+var boxListener = &listener{config: ListenerConfig{Name: "BOX"}}
+
+// ServeBox serves a connection of another box, which whoever hands it over has authenticated: a broker whose Fetch is a
+// follower's. It returns at once; the connection ends with the server, or the other box.
+func (s *Server) ServeBox(nc net.Conn, broker int32) {
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		_ = nc.Close()
+		return
+	}
+	c := newConn(s, boxListener, nc)
+	c.broker = broker
+	s.begin(c)
+	s.mu.Unlock()
+	s.group.Go(c.read)
+	s.group.Go(c.respond)
+}
+
+// begin counts a connection. mu is held.
+func (s *Server) begin(c *conn) {
+	s.conns[c] = struct{}{}
+	s.perAddr[c.clientAddr]++
+	s.open.Add(1)
+}
+
 // admit starts a connection or, beyond the maximum, closes it at once, as Kafka does.
 func (s *Server) admit(l *listener, nc net.Conn) {
 	addr := addrOf(nc.RemoteAddr())
@@ -245,9 +272,7 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 		return
 	}
 	c := newConn(s, l, nc)
-	s.conns[c] = struct{}{}
-	s.perAddr[addr]++
-	s.open.Add(1)
+	s.begin(c)
 	s.mu.Unlock()
 	s.accepted.Inc()
 	s.group.Go(c.read)

@@ -117,7 +117,7 @@ func (r *Replica) TryAppend(a *AppendRequest) {
 
 // Await parks w until the view is no longer as seen was. If it has already moved, w is woken at once.
 func (r *Replica) Await(ctx context.Context, seen *View, w *Waiter) {
-	if r.View().moved(seen) || r.shard.box.Put(ctx, message{kind: msgAwait, replica: r, seen: seen, waiter: w}) != nil {
+	if w.news(r.View(), seen) || r.shard.box.Put(ctx, message{kind: msgAwait, replica: r, seen: seen, waiter: w}) != nil {
 		w.fire()
 	}
 }

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cairn/engine/broker/partition"
@@ -216,13 +217,16 @@ func (r *Replica) publish() {
 		v.Vouches = offset
 	}
 	r.view.Store(v)
-	if old != nil && v.moved(old) && len(o.waiters) > 0 {
-		waiters := o.waiters
-		o.waiters = nil
-		for _, w := range waiters {
+	if old == nil {
+		return
+	}
+	o.waiters = slices.DeleteFunc(o.waiters, func(w *Waiter) bool {
+		news := w.news(v, old)
+		if news {
 			w.fire()
 		}
-	}
+		return news
+	})
 }
 
 // answer finishes the parked appends that are acknowledged now.
@@ -288,7 +292,7 @@ func (s *shard) check(r *Replica) {
 
 func (s *shard) onAwait(r *Replica, seen *View, w *Waiter) {
 	o := &r.own
-	if o.changed || o.err != nil || r.View().moved(seen) {
+	if o.changed || o.err != nil || w.news(r.View(), seen) {
 		w.fire()
 		return
 	}

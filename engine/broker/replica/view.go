@@ -57,14 +57,26 @@ func (v *View) moved(old *View) bool {
 		v.Leader != old.Leader || v.Err != old.Err || v.Start != old.Start
 }
 
+// news reports whether somebody who waits has something new to look at.
+func (w *Waiter) news(v, old *View) bool {
+	if w.follower {
+		return v.End != old.End || v.LeaderEpoch != old.LeaderEpoch || v.Leader != old.Leader || v.Err != old.Err
+	}
+	return v.moved(old)
+}
+
 // Waiter is one long poll, parked at one or more partitions. The first of them that moves wakes it, once.
 type Waiter struct {
-	over atomic.Bool
-	wake func()
+	over     atomic.Bool
+	follower bool // waits for the log's end, and not for the high watermark
+	wake     func()
 }
 
 // NewWaiter returns a waiter that calls wake at most once, from any goroutine; wake must not block.
 func NewWaiter(wake func()) *Waiter { return &Waiter{wake: wake} }
+
+// NewFollowerWaiter returns one for a follower, which is woken by whatever is appended, acknowledged or not.
+func NewFollowerWaiter(wake func()) *Waiter { return &Waiter{wake: wake, follower: true} }
 
 // Cancel ends the wait. It reports false when wake has been or is being called.
 func (w *Waiter) Cancel() bool { return w.over.CompareAndSwap(false, true) }

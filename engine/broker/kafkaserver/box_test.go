@@ -1,0 +1,80 @@
+package kafkaserver
+
+import (
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"cairn/engine/broker/partition"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// dialBox is another box's connection, as the link would hand it over.
+func (r *rig) dialBox(broker int32) *client {
+	r.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer l.Close()
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	far, err := l.Accept()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.Server.ServeBox(far, broker)
+	r.t.Cleanup(func() { _ = near.Close() })
+	_ = near.SetDeadline(time.Now().Add(30 * time.Second))
+	return &client{t: r.t, conn: near}
+}
+
+// waiting is a fetch of partition 0 of t that waits for more than there is.
+func waiting(offset int64) *kmsg.FetchRequest {
+	req := fetchRequest("t", offset, 0)
+	req.MinBytes, req.MaxWaitMillis = 1, 20_000
+	return req
+}
+
+// A follower is given what is not acknowledged yet, and wakes when something is appended; a consumer sees neither, and a client
+// that calls itself a broker is a consumer.
+func TestAFollowerFetchesToTheEnd(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 1)
+	second := partition.Member{Broker: 2, Epoch: 20}
+	r.replica("t", 0).Lead(1, partition.Membership{Epoch: 1, Replicas: []partition.Member{second}, InSync: []int32{rigBroker, 2}},
+		func(int32, error) {})
+	r.wait("two in sync", func() bool { return r.replica("t", 0).View().InSync == 2 })
+	producer, consumer, follower := r.dial(), r.dial(), r.dialBox(2)
+	producer.produceAcks(1, "t", 0, "a")
+	req := fetchRequest("t", 0, 0)
+	req.ReplicaID = 2
+	if p := consumer.fetch(11, req).Topics[0].Partitions[0]; len(valuesOf(t, p.RecordBatches)) > 0 || p.ErrorCode != 0 || p.HighWatermark != 0 {
+		t.Fatalf("a client was given %v, high watermark %d, error %d", valuesOf(t, p.RecordBatches), p.HighWatermark, p.ErrorCode)
+	}
+	if p := follower.fetch(11, fetchRequest("t", 0, 0)).Topics[0].Partitions[0]; !slices.Equal(valuesOf(t, p.RecordBatches), []string{"a"}) || p.HighWatermark != 0 {
+		t.Fatalf("a follower was given %v, high watermark %d", valuesOf(t, p.RecordBatches), p.HighWatermark)
+	}
+	follower.send(11, waiting(1))
+	consumer.send(11, waiting(0))
+	producer.produceAcks(1, "t", 0, "b")
+	if p := receive(follower, 11, kmsg.NewPtrFetchResponse()).Topics[0].Partitions[0]; !slices.Equal(valuesOf(t, p.RecordBatches), []string{"b"}) {
+		t.Fatalf("a follower that waited was given %v", valuesOf(t, p.RecordBatches))
+	}
+	r.replica("t", 0).Vouch(second, 1, 2)
+	if p := receive(consumer, 11, kmsg.NewPtrFetchResponse()).Topics[0].Partitions[0]; !slices.Equal(valuesOf(t, p.RecordBatches), []string{"a", "b"}) || p.HighWatermark != 2 {
+		t.Fatalf("a consumer that waited was given %v, high watermark %d", valuesOf(t, p.RecordBatches), p.HighWatermark)
+	}
+}
+
+// produceAcks sends one batch, and fails on an error.
+func (c *client) produceAcks(acks int16, topic string, p int32, values ...string) {
+	c.t.Helper()
+	if resp := c.tryProduce(9, produceRequest(topic, p, acks, batchOf(nil, values...))); resp.ErrorCode != 0 {
+		c.t.Fatalf("produce with acks=%d: error %d", acks, resp.ErrorCode)
+	}
+}
