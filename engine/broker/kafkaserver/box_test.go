@@ -61,6 +61,7 @@ func TestAFollowerFetchesToTheEnd(t *testing.T) {
 	}
 	follower.send(11, waiting(1))
 	consumer.send(11, waiting(0))
+	r.wait("both to wait", func() bool { return r.parked() == 2 })
 	producer.produceAcks(1, "t", 0, "b")
 	if p := receive(follower, 11, kmsg.NewPtrFetchResponse()).Topics[0].Partitions[0]; !slices.Equal(valuesOf(t, p.RecordBatches), []string{"b"}) {
 		t.Fatalf("a follower that waited was given %v", valuesOf(t, p.RecordBatches))
@@ -69,6 +70,20 @@ func TestAFollowerFetchesToTheEnd(t *testing.T) {
 	if p := receive(consumer, 11, kmsg.NewPtrFetchResponse()).Topics[0].Partitions[0]; !slices.Equal(valuesOf(t, p.RecordBatches), []string{"a", "b"}) || p.HighWatermark != 2 {
 		t.Fatalf("a consumer that waited was given %v, high watermark %d", valuesOf(t, p.RecordBatches), p.HighWatermark)
 	}
+}
+
+// parked is how many connections have a request that waits.
+func (r *rig) parked() (n int) {
+	r.Server.mu.Lock()
+	defer r.Server.mu.Unlock()
+	for c := range r.Server.conns {
+		c.mu.Lock()
+		if c.onClose != nil {
+			n++
+		}
+		c.mu.Unlock()
+	}
+	return n
 }
 
 // produceAcks sends one batch, and fails on an error.
