@@ -4,7 +4,8 @@
 // Each box dials its peers, on lanes: a connection of its own for urgent messages, which must not queue behind others, and
 // one for the rest, per protocol and peer. A lane carries messages one way, in order; what does not fit in its bounded
 // queue, or was under way when the connection broke, is lost and reported (Handler.Lost). Something large travels as a
-// stream on a connection of its own. Connections are probed, the urgent ones so often that one that was cut silently, one
+// stream on a connection of its own, and rooms that have a protocol of their own are given a connection, a pipe. Lanes'
+// connections are probed, the urgent ones so often that one that was cut silently, one
 // way or both, is found within the time of an election, and not when TCP gives up; it is reset, so that the other box, where
 // it still hears this one, knows at once.
 //

@@ -13,7 +13,8 @@ import (
 //
 // Then the messages, each a length of 4 bytes and as many bytes; a length of 0 is a probe, answered with one byte. A stream
 // is a head (length 4, bytes), a size of 8 bytes, as many bytes, and one byte of answer: 0 when all of it was taken. A
-// question is a message, and so is its answer, which ends the connection. Integers are big-endian.
+// question is a message, and so is its answer, which ends the connection. What follows on a pipe is its rooms'. Integers are
+// big-endian.
 
 const (
 	helloMagic    = "CAIRNLNK"
@@ -32,6 +33,7 @@ const (
 	kindUrgent
 	kindStream
 	kindAsk
+	kindPipe
 	kinds
 )
 

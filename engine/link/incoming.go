@@ -80,12 +80,15 @@ func (l *Link) serve(in *incoming) {
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
-	if h.kind == kindStream {
+	switch h.kind {
+	case kindStream:
 		l.serveStream(c, h)
 		return
-	}
-	if h.kind == kindAsk {
+	case kindAsk:
 		l.serveQuestion(c, h)
+		return
+	case kindPipe:
+		l.servePipe(in, h)
 		return
 	}
 	handler := l.handlers[h.protocol]

@@ -29,6 +29,8 @@ type Handler interface {
 	Message(from uint64, b []byte)
 	// Stream takes something large: size bytes are to be read from r. It may block.
 	Stream(from uint64, head []byte, size int64, r io.Reader) error
+	// Pipe takes a connection that another box has opened for itself. It returns when it is done with it.
+	Pipe(from uint64, c net.Conn)
 	// Lost says that something sent to the box was lost, or may have been: something urgent, or something of the rest.
 	Lost(to uint64, urgent bool)
 	// Ask answers a question, from a box that need not be a peer: it may be one that wants to become one. It may block for

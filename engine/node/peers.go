@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -173,6 +174,9 @@ func (p *peers) Stream(from uint64, head []byte, size int64, r io.Reader) error 
 	}
 	return e.ReceiveSnapshot(from, head, size, r)
 }
+
+// Pipe implements link.Handler. The ensemble has no use for one.
+func (p *peers) Pipe(uint64, net.Conn) {}
 
 // Lost implements link.Handler. What is urgent is sent again by itself: heartbeats, votes, read indexes.
 func (p *peers) Lost(to uint64, urgent bool) {
