@@ -1,0 +1,336 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"cairn/engine/broker/batch"
+	"cairn/engine/broker/partition"
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
+	"cairn/engine/limits"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
+	"cairn/platform/syncer"
+	"cairn/platform/vfs"
+)
+
+// cluster is some boxes with replicas and fetchers on one seeded scheduler. It is their Leaders: it answers from the replicas
+// of the box that is asked, as its server would.
+type cluster struct {
+	t         *testing.T
+	sched     *mailbox.Scheduler
+	boxes     map[int32]*box
+	questions int // put so far
+	vouchers  int // said so far
+	deaf      bool
+	down      bool // nobody is reached
+	err       error
+}
+
+type box struct {
+	c        *cluster
+	id       int32
+	epoch    int64
+	shards   *replica.Shards
+	dir      *seglog.Dir
+	fetcher  *Fetcher
+	replicas map[key]*replica.Replica
+	asked    map[int32][]*question // of this box, by whom it asks
+}
+
+type question struct {
+	q     Question
+	done  func([]Answer, error)
+	until time.Duration
+	over  bool
+}
+
+func newCluster(t *testing.T, seed uint64, boxes int32) *cluster {
+	c := &cluster{t: t, sched: mailbox.NewScheduler(seed, clock.NewVirtual(time.Unix(1_700_000_000, 0))), boxes: map[int32]*box{}}
+	for id := int32(1); id <= boxes; id++ {
+		b := &box{c: c, id: id, epoch: int64(100 + id), replicas: map[key]*replica.Replica{}, asked: map[int32][]*question{}}
+		dir, err := seglog.OpenDir(
+			seglog.DirConfig{Path: "/data", ClusterID: "c", NodeID: id, Limits: limits.Derive(0).Storage},
+			seglog.Deps{FS: vfs.NewMem(), Syncer: syncer.New(c.sched, syncer.Config{Name: "d"}), Random: rand.NewChaCha8([32]byte{byte(id)})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.dir = dir
+		b.shards = replica.NewShards(replica.ShardsConfig{Count: 2, QueueMax: 1000, StageBytesMax: 4096, WaitersMax: 100},
+			replica.Deps{Runtime: c.sched, Vouched: func(r *replica.Replica) { b.fetcher.Vouched(r) }})
+		b.fetcher = New(Config{BrokerID: id}, Deps{Runtime: c.sched, Leaders: b})
+		b.fetcher.Registered(b.epoch)
+		c.boxes[id] = b
+	}
+	return c
+}
+
+// open makes a partition on all boxes, led by one of them, with all in sync.
+func (c *cluster) open(n, leader int32) {
+	c.t.Helper()
+	tp := seglog.TopicPartition{Topic: "t", Partition: n}
+	cfg := &replica.Config{Log: seglog.DefaultConfig(), InSyncMin: 2, BatchBytesMax: 1 << 20, ProducersMax: 100, TimestampBefore: -1, TimestampAfter: -1}
+	for id := int32(1); id <= int32(len(c.boxes)); id++ {
+		b := c.boxes[id]
+		log, err := b.dir.Create(tp, seglog.ID{7}, cfg.Log)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		r, err := b.shards.Open(log, 0, cfg)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		b.replicas[keyOf(r)] = r
+	}
+	c.lead(n, leader, 1, true)
+}
+
+// lead gives a partition a leader.
+func (c *cluster) lead(n, leader, epoch int32, inSync bool) {
+	for id := int32(1); id <= int32(len(c.boxes)); id++ {
+		b := c.boxes[id]
+		r := b.replicas[key{seglog.ID{7}, n}]
+		if id != leader {
+			r.Resign(epoch)
+			b.fetcher.Follow(r, leader, inSync)
+			continue
+		}
+		b.fetcher.Follow(r, NoLeader, true)
+		m := partition.Membership{Epoch: epoch, InSyncMin: 2}
+		for other := int32(1); other <= int32(len(c.boxes)); other++ {
+			m.InSync = append(m.InSync, other)
+			if other != id {
+				m.Replicas = append(m.Replicas, partition.Member{Broker: other, Epoch: c.boxes[other].epoch})
+			}
+		}
+		r.Lead(epoch, m, func(_ int32, err error) {
+			if err != nil {
+				c.t.Error(err)
+			}
+		})
+	}
+}
+
+// produce appends with acks=all and returns when it is answered, and how long that took.
+func (c *cluster) produce(n, leader int32) time.Duration {
+	c.t.Helper()
+	b := batch.NewBuilder(batch.NewOptions())
+	b.Append(1_700_000_000_000, nil, fmt.Appendf(nil, "%d", c.sched.Rand().Uint64()))
+	raw, err := b.Build(nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	began, answered := c.sched.Clock().Now().Mono, false
+	a := &replica.AppendRequest{Batch: raw, Acks: -1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) {
+		answered = true
+		if a.Err != nil {
+			c.t.Errorf("partition %d: %v", n, a.Err)
+		}
+	}}
+	c.boxes[leader].replicas[key{seglog.ID{7}, n}].Append(context.Background(), a)
+	if !c.sched.RunUntil(time.Minute, func() bool { return answered }) {
+		c.t.Fatalf("partition %d is never acknowledged", n)
+	}
+	return c.sched.Clock().Now().Mono - began
+}
+
+// Fetch implements Leaders: it looks every millisecond whether there is something.
+func (b *box) Fetch(broker int32, q Question, done func([]Answer, error)) {
+	c := b.c
+	c.questions++
+	list := slices.DeleteFunc(b.asked[broker], func(q *question) bool { return q.over })
+	if len(list) > 1 {
+		c.t.Errorf("box %d has %d questions for %d", b.id, len(list), broker)
+	}
+	for _, earlier := range list {
+		earlier.until = 0
+	}
+	mine := &question{q: q, done: done, until: c.sched.Clock().Now().Mono + q.Wait}
+	b.asked[broker] = append(list, mine)
+	c.sched.After(0, "question", func() { b.look(broker, mine) })
+}
+
+func (b *box) look(broker int32, mine *question) {
+	c := b.c
+	if c.down {
+		mine.over = true
+		mine.done(nil, errors.New("no connection"))
+		return
+	}
+	var answers []Answer
+	some := false
+	for _, p := range mine.q.Parts {
+		a := Answer{Part: p}
+		a.Answer, a.Err = c.boxes[broker].replicas[key{p.Topic, p.Partition}].View().Answer(p.Position, mine.q.BytesMax)
+		if c.err != nil {
+			a.Err = c.err
+		}
+		if a.Err == nil && a.Span.Length > 0 {
+			a.Batches = make([]byte, a.Span.Length)
+			if _, err := a.Span.File.ReadAt(a.Batches, a.Span.Position); err != nil {
+				c.t.Error(err)
+			}
+		}
+		a.Span.Release()
+		a.Span = seglog.Span{}
+		some = some || a.Err != nil || len(a.Batches) > 0 || a.Diverging != nil || a.Beyond
+		answers = append(answers, a)
+	}
+	if some || c.sched.Clock().Now().Mono >= mine.until {
+		mine.over = true
+		mine.done(answers, nil)
+		return
+	}
+	c.sched.After(time.Millisecond, "question", func() { b.look(broker, mine) })
+}
+
+// Vouch implements Leaders.
+func (b *box) Vouch(broker int32, vouchers []Voucher) {
+	c := b.c
+	c.vouchers += len(vouchers)
+	if c.deaf {
+		return
+	}
+	for _, v := range vouchers {
+		c.boxes[broker].replicas[key{v.Topic, v.Partition}].Vouch(v.Member, v.Epoch, v.Offset)
+	}
+}
+
+// agree reports whether all replicas of a partition end alike, and all of it is acknowledged everywhere.
+func (c *cluster) agree(n int32) bool {
+	end := c.boxes[1].replicas[key{seglog.ID{7}, n}].View().End
+	for _, b := range c.boxes {
+		if v := b.replicas[key{seglog.ID{7}, n}].View(); v.End != end || v.HighWatermark != end {
+			return false
+		}
+	}
+	return true
+}
+
+func TestFollowersKeepUp(t *testing.T) {
+	for seed := uint64(1); seed <= 10; seed++ {
+		c := newCluster(t, seed, 3)
+		const partitions = 6
+		for n := range int32(partitions) {
+			c.open(n, 1+n%3)
+		}
+		for range 5 {
+			for n := range int32(partitions) {
+				c.produce(n, 1+n%3)
+			}
+		}
+		for n := range int32(partitions) { // leaders move, and what they led in goes on
+			c.lead(n, 1+(n+1)%3, 2, true)
+			c.produce(n, 1+(n+1)%3)
+		}
+		for n := range int32(partitions) {
+			if !c.sched.RunUntil(10*time.Second, func() bool { return c.agree(n) }) {
+				t.Fatalf("seed %d: partition %d: the replicas do not agree", seed, n)
+			}
+		}
+	}
+}
+
+// A partition that comes while a question waits is asked about at once, and not when the wait is over.
+func TestANewPartitionDoesNotWait(t *testing.T) {
+	c := newCluster(t, 3, 3)
+	c.open(0, 1)
+	c.produce(0, 1)
+	c.sched.RunFor(10 * time.Second)
+	c.open(1, 1)
+	if took := c.produce(1, 1); took > 100*time.Millisecond {
+		t.Fatalf("acknowledged after %v", took)
+	}
+	if took := c.produce(0, 1); took > 100*time.Millisecond {
+		t.Fatalf("the old one is acknowledged after %v", took)
+	}
+}
+
+// Followers that have all, and are known to, say nothing and seldom ask.
+func TestIdleFollowersAreQuiet(t *testing.T) {
+	c := newCluster(t, 4, 3)
+	for n := range int32(20) {
+		c.open(n, 1+n%3)
+		c.produce(n, 1+n%3)
+	}
+	c.sched.RunFor(20 * time.Second)
+	questions, vouchers := c.questions, c.vouchers
+	c.sched.RunFor(time.Minute)
+	if n := c.questions - questions; n > 6*(60/5+1) {
+		t.Errorf("%d questions of six followers in a minute", n)
+	}
+	if n := c.vouchers - vouchers; n > 0 {
+		t.Errorf("%d vouchers in a minute", n)
+	}
+}
+
+// A voucher that was lost, or came before the leader knew of the registration, is said again until it has had an effect.
+func TestALostVoucherIsSaidAgain(t *testing.T) {
+	c := newCluster(t, 5, 3)
+	c.open(0, 1)
+	c.produce(0, 1)
+	c.deaf = true
+	c.sched.After(300*time.Millisecond, "hears", func() { c.deaf = false })
+	if took := c.produce(0, 1); took < 300*time.Millisecond || took > 2*time.Second {
+		t.Fatalf("acknowledged after %v", took)
+	}
+	c.sched.RunFor(20 * time.Second)
+	vouchers := c.vouchers
+	c.boxes[2].fetcher.Registered(999) // its leader has not seen that registration: it hears nothing
+	c.sched.RunFor(time.Second)
+	if c.vouchers == vouchers {
+		t.Fatal("nothing is said under a new registration")
+	}
+	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[key{seglog.ID{7}, 0}], 1, false)
+	vouchers = c.vouchers
+	c.sched.RunFor(10 * time.Second)
+	if n := c.vouchers - vouchers; n < 8 || n > 12 {
+		t.Fatalf("a follower out of sync says %d vouchers in 10 s", n)
+	}
+}
+
+// What cannot be asked, or is refused, is asked again after a pause, and not more often.
+func TestErrorsArePausedAfter(t *testing.T) {
+	c := newCluster(t, 6, 3)
+	c.open(0, 1)
+	c.open(1, 1)
+	c.produce(0, 1)
+	for what, set := range map[string]func(on bool){
+		"no connection": func(on bool) { c.down = on },
+		"refused": func(on bool) {
+			if c.err = nil; on {
+				c.err = partition.ErrNotLeader
+			}
+		},
+	} {
+		set(true)
+		c.sched.RunFor(10 * time.Second)
+		questions := c.questions
+		c.sched.RunFor(10 * time.Second)
+		if n := c.questions - questions; n < 20 || n > 2*10*5+4 {
+			t.Errorf("%s: %d questions of two followers in 10 s", what, n)
+		}
+		set(false)
+		c.sched.RunFor(time.Second)
+		if took := c.produce(0, 1); took > 100*time.Millisecond {
+			t.Errorf("%s: acknowledged after %v", what, took)
+		}
+	}
+	for id := int32(2); id <= 3; id++ {
+		for n := range int32(2) {
+			c.boxes[id].fetcher.Follow(c.boxes[id].replicas[key{seglog.ID{7}, n}], NoLeader, false)
+		}
+	}
+	c.sched.RunFor(10 * time.Second)
+	questions := c.questions
+	c.sched.RunFor(time.Minute)
+	if c.questions > questions {
+		t.Errorf("%d questions of nobody", c.questions-questions)
+	}
+}

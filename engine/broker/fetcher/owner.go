@@ -1,0 +1,349 @@
+package fetcher
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"cairn/engine/broker/partition"
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
+	"cairn/platform/clock"
+	"cairn/platform/observe"
+)
+
+type kind uint8
+
+const (
+	msgFollow kind = iota
+	msgRegistered
+	msgVouched
+	msgAnswered
+	msgCopied
+)
+
+type message struct {
+	kind        kind
+	inSync      bool
+	leader      int32
+	brokerEpoch int64
+	replica     *replica.Replica
+	round       int
+	answers     []Answer
+	err         error
+	copied      *replica.CopyRequest
+	part        *part
+}
+
+// key names a partition.
+type key struct {
+	topic     seglog.ID
+	partition int32
+}
+
+func keyOf(r *replica.Replica) key { return key{r.TopicID(), r.TopicPartition().Partition} }
+
+// part is one replica that follows.
+type part struct {
+	key     key
+	replica *replica.Replica
+	source  *source
+	inSync  bool
+	retryAt time.Duration // it is in no question before
+	round   int           // the last question that it is in
+	copying bool
+	told    Voucher // what was said last, at toldAt
+	toldAt  time.Duration
+	telling bool // in owner.telling
+	unheard bool // in owner.unheard
+}
+
+// source is a broker that leads something here.
+type source struct {
+	broker   int32
+	order    []*part // by key: one seed gives one trace, and a session sees the same order again
+	asked    int     // questions so far
+	answered int     // and those that were answered: at most two less
+	copying  int     // parts of answers that are not taken yet
+	retryAt  time.Duration
+}
+
+// find is where a key stands in the order.
+func (s *source) find(k key) (int, bool) {
+	return slices.BinarySearchFunc(s.order, k, func(p *part, k key) int { return compareKeys(p.key, k) })
+}
+
+func compareKeys(a, b key) int {
+	return cmp.Or(slices.Compare(a.topic[:], b.topic[:]), cmp.Compare(a.partition, b.partition))
+}
+
+// owner is the Step behind Fetcher.
+type owner struct {
+	cfg         Config
+	deps        Deps
+	post        func(message)
+	now         time.Duration
+	brokerEpoch int64
+	parts       map[*replica.Replica]*part
+	sources     map[int32]*source
+	telling     []*part       // may vouch for more
+	unheard     []*part       // have vouched without effect; looked at again at tellAt
+	tellAt      time.Duration // 0: never
+	bytes       *observe.Counter
+}
+
+func newOwner(cfg Config, deps Deps) *owner {
+	return &owner{
+		cfg: cfg, deps: deps, parts: map[*replica.Replica]*part{}, sources: map[int32]*source{},
+		bytes: deps.Observer.Metrics.Counter("cairn_replication_received_bytes_total"),
+	}
+}
+
+// Step takes what arrived, asks whoever may be asked, and tells what is to be told.
+func (o *owner) Step(now clock.Now, batch []message) time.Duration {
+	o.now = now.Mono
+	for i := range batch {
+		m := &batch[i]
+		switch m.kind {
+		case msgFollow:
+			o.follow(m.replica, m.leader, m.inSync)
+		case msgRegistered:
+			o.registered(m.brokerEpoch)
+		case msgVouched:
+			if p := o.parts[m.replica]; p != nil {
+				o.toTell(p)
+			}
+		case msgAnswered:
+			o.answered(m.leader, m.round, m.answers, m.err)
+		case msgCopied:
+			o.copied(m.part, m.copied)
+		}
+	}
+	wake := o.tell()
+	for _, broker := range slices.Sorted(maps.Keys(o.sources)) {
+		if at := o.ask(o.sources[broker]); at > 0 && (wake == 0 || at < wake) {
+			wake = at
+		}
+	}
+	return wake
+}
+
+func (o *owner) follow(r *replica.Replica, leader int32, inSync bool) {
+	p := o.parts[r]
+	if p != nil && (leader == NoLeader || p.source.broker != leader) {
+		o.leave(p)
+		p = nil
+	}
+	if leader == NoLeader || leader == o.cfg.BrokerID {
+		return
+	}
+	if p == nil {
+		s := o.sources[leader]
+		if s == nil {
+			s = &source{broker: leader}
+			o.sources[leader] = s
+		}
+		p = &part{key: keyOf(r), replica: r, source: s}
+		i, there := s.find(p.key)
+		if there { // a topic's old incarnation, of the same id: it is closed, or about to be
+			delete(o.parts, s.order[i].replica)
+			s.order[i] = p
+		} else {
+			s.order = slices.Insert(s.order, i, p)
+		}
+		o.parts[r] = p
+	}
+	p.inSync, p.retryAt = inSync, 0
+	o.toTell(p)
+}
+
+// toTell has a part's voucher looked at.
+func (o *owner) toTell(p *part) {
+	if !p.telling {
+		p.telling = true
+		o.telling = append(o.telling, p)
+	}
+}
+
+// leave ends the following of a replica. What its source is asked, or copies, comes to its end.
+func (o *owner) leave(p *part) {
+	delete(o.parts, p.replica)
+	if i, there := p.source.find(p.key); there && p.source.order[i] == p {
+		p.source.order = slices.Delete(p.source.order, i, i+1)
+	}
+	o.drop(p.source)
+}
+
+// drop forgets a source that nothing follows any more.
+func (o *owner) drop(s *source) {
+	if len(s.order) == 0 && s.asked == s.answered && s.copying == 0 && o.sources[s.broker] == s {
+		delete(o.sources, s.broker)
+	}
+}
+
+func (o *owner) registered(epoch int64) {
+	if epoch == o.brokerEpoch {
+		return
+	}
+	o.brokerEpoch = epoch
+	for _, p := range o.parts {
+		o.toTell(p)
+	}
+}
+
+// ask puts the next question to a source: when the last one is answered and taken, or when there is a part that the
+// question on its way does not name. It returns when there is something to ask later.
+func (o *owner) ask(s *source) (wake time.Duration) {
+	on := s.asked - s.answered
+	switch {
+	case on > 1 || on == 0 && s.copying > 0:
+		return 0
+	case len(s.order) == 0:
+		o.drop(s)
+		return 0
+	case s.retryAt > o.now:
+		return s.retryAt
+	}
+	fresh := 0 // parts in no question
+	q := Question{Wait: o.cfg.WaitMax, BytesMax: o.cfg.BytesMax}
+	for _, p := range s.order {
+		if p.retryAt > o.now {
+			if wake == 0 || p.retryAt < wake {
+				wake = p.retryAt
+			}
+			continue
+		}
+		v := p.replica.View()
+		if p.copying || v.Err != nil || v.Leader {
+			continue // it is asked about when it has been copied; the others end, or the topics room will say so
+		}
+		if p.round <= s.answered {
+			fresh++
+		}
+		if v.HighWatermark < v.End {
+			q.Wait = min(q.Wait, o.cfg.WaitPending)
+		}
+		q.Parts = append(q.Parts, Part{p.key.topic, p.key.partition, v.Position()})
+	}
+	if fresh == 0 {
+		return wake
+	}
+	s.asked++
+	for _, p := range s.order {
+		if p.retryAt <= o.now && !p.copying {
+			p.round = s.asked
+		}
+	}
+	broker, round, post := s.broker, s.asked, o.post
+	o.deps.Leaders.Fetch(broker, q, func(answers []Answer, err error) {
+		post(message{kind: msgAnswered, leader: broker, round: round, answers: answers, err: err})
+	})
+	return wake
+}
+
+// answered hands what a source has said to the replicas.
+func (o *owner) answered(broker int32, round int, answers []Answer, err error) {
+	s := o.sources[broker]
+	if s == nil || round <= s.answered {
+		return
+	}
+	s.answered = round
+	if err != nil {
+		s.retryAt = o.now + o.cfg.Backoff
+		o.deps.Observer.Log.Debug("a leader was not asked", "broker", broker, "error", err)
+		o.drop(s)
+		return
+	}
+	for i := range answers {
+		a := &answers[i]
+		at, there := s.find(key{a.Topic, a.Partition})
+		if !there || s.order[at].copying {
+			continue
+		}
+		p := s.order[at]
+		switch {
+		case a.Err != nil:
+			p.retryAt = o.now + o.cfg.Backoff
+			o.deps.Observer.Log.Debug("a leader refuses a follower", "broker", broker, "topic", p.replica.TopicPartition().Topic,
+				"partition", a.Partition, "error", a.Err)
+		default:
+			o.copy(p, a)
+		}
+	}
+	o.drop(s)
+}
+
+func (o *owner) copy(p *part, a *Answer) {
+	p.copying = true
+	p.source.copying++
+	o.bytes.Add(len(a.Batches))
+	post := o.post
+	p.replica.Copy(&replica.CopyRequest{Asked: a.Position, Answer: a.Answer, Batches: a.Batches, Done: func(c *replica.CopyRequest) {
+		post(message{kind: msgCopied, part: p, copied: c})
+	}})
+}
+
+// copied goes on after a replica has taken an answer, or refused it.
+func (o *owner) copied(p *part, c *replica.CopyRequest) {
+	p.copying = false
+	p.source.copying--
+	tp := p.replica.TopicPartition()
+	switch {
+	case c.Err == nil:
+	case errors.Is(c.Err, partition.ErrFenced), errors.Is(c.Err, replica.ErrClosed): // the topics room says what follows
+		p.retryAt = o.now + o.cfg.Backoff
+	default:
+		p.retryAt = o.now + 5*o.cfg.Backoff
+		o.deps.Observer.Log.Error("a follower cannot copy", "topic", tp.Topic, "partition", tp.Partition, "error", c.Err)
+	}
+	o.drop(p.source)
+}
+
+// tell says the vouchers that are news, and once in a while those that have had no effect: the leader may not have known this
+// box's registration, or the word was lost. It returns when that is due.
+func (o *owner) tell() time.Duration {
+	look := o.telling
+	o.telling = nil
+	if o.tellAt > 0 && o.now >= o.tellAt {
+		for _, p := range o.unheard {
+			if p.unheard = false; !p.telling {
+				look = append(look, p)
+			}
+		}
+		o.unheard, o.tellAt = nil, 0
+	}
+	byBroker := map[int32][]Voucher{}
+	for _, p := range look {
+		p.telling = false
+		if o.parts[p.replica] != p {
+			continue
+		}
+		v := p.replica.View()
+		if v.Vouches < 0 || v.Err != nil || o.brokerEpoch == 0 {
+			continue
+		}
+		voucher := Voucher{p.key.topic, p.key.partition, partition.Member{Broker: o.cfg.BrokerID, Epoch: o.brokerEpoch}, v.LeaderEpoch, v.Vouches}
+		unheard := !p.inSync || v.HighWatermark < v.Vouches
+		if voucher != p.told || unheard && o.now-p.toldAt >= o.cfg.TellInterval {
+			byBroker[p.source.broker] = append(byBroker[p.source.broker], voucher)
+			p.told, p.toldAt = voucher, o.now
+		}
+		if unheard && !p.unheard {
+			p.unheard = true
+			o.unheard = append(o.unheard, p)
+		}
+	}
+	if len(o.unheard) > 0 && o.tellAt == 0 {
+		o.tellAt = o.now + o.cfg.TellInterval
+	}
+	for _, broker := range slices.Sorted(maps.Keys(byBroker)) {
+		list := byBroker[broker]
+		slices.SortFunc(list, func(a, b Voucher) int {
+			return compareKeys(key{a.Topic, a.Partition}, key{b.Topic, b.Partition})
+		})
+		o.deps.Leaders.Vouch(broker, list)
+	}
+	return o.tellAt
+}
