@@ -26,7 +26,7 @@ import (
 // Goroutines: the first look runs on the connection's reading goroutine, later ones on its responder.
 //
 // On a connection of another box (ServeBox) it is a follower's: it is given everything up to the log's end, and waits for
-// that to move. Where it fetches acknowledges nothing. The replica id in the request is not looked at, nor believed.
+// that to move, or for another request to come behind: the follower has more to ask. Where it fetches acknowledges nothing. The replica id in the request is not looked at, nor believed.
 //
 // Not done: fetching from followers (KIP-392), quotas. zstd is served to old versions too:
 // Kafka would have to open the batch to know, and those clients cannot have produced it.
@@ -278,6 +278,7 @@ func (f *fetch) park() {
 	f.waiter = replica.NewWaiter(wake)
 	if f.r.conn.isBox() {
 		f.waiter = replica.NewFollowerWaiter(wake)
+		f.r.onNext(func() { f.r.later(func() { f.look(true) }) })
 	}
 	n := 0
 	for i := range f.parts {

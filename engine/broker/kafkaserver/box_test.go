@@ -1,12 +1,21 @@
 package kafkaserver
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"testing"
 	"time"
 
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/fetcher"
 	"cairn/engine/broker/partition"
+	"cairn/engine/broker/remote"
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
+	"cairn/platform/clock"
+	"cairn/platform/mailbox"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -14,23 +23,103 @@ import (
 // dialBox is another box's connection, as the link would hand it over.
 func (r *rig) dialBox(broker int32) *client {
 	r.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	near, err := r.openBox(broker)
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = near.Close() })
+	_ = near.SetDeadline(time.Now().Add(30 * time.Second))
+	return &client{t: r.t, conn: near}
+}
+
+func (r *rig) openBox(broker int32) (net.Conn, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
 	}
 	defer l.Close()
 	near, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
-		r.t.Fatal(err)
+		return nil, err
 	}
 	far, err := l.Accept()
 	if err != nil {
-		r.t.Fatal(err)
+		return nil, errors.Join(err, near.Close())
 	}
 	r.Server.ServeBox(far, broker)
-	r.t.Cleanup(func() { _ = near.Close() })
-	_ = near.SetDeadline(time.Now().Add(30 * time.Second))
-	return &client{t: r.t, conn: near}
+	return near, nil
+}
+
+// leaders carries a follower's questions to another rig.
+type leaders struct {
+	*remote.Brokers
+	of *rig
+}
+
+func (l leaders) Vouch(_ int32, vouchers []fetcher.Voucher) {
+	for _, v := range vouchers {
+		name := l.of.catalog.Current().TopicByID(catalog.UUID(v.Topic)).Name
+		l.of.replica(name, v.Partition).Vouch(v.Member, v.Epoch, v.Offset)
+	}
+}
+
+// follower is a second box's replica of partition 0 of a topic that the rig leads.
+func (r *rig) follower(topic string, on *rig, f *fetcher.Fetcher) *replica.Replica {
+	r.t.Helper()
+	id := r.topic(topic, 1)
+	r.replica(topic, 0).Lead(1, partition.Membership{Epoch: 1, Replicas: []partition.Member{{Broker: 2, Epoch: 20}}, InSync: []int32{rigBroker, 2}, InSyncMin: 2},
+		func(int32, error) {})
+	r.wait("two in sync", func() bool { return r.replica(topic, 0).View().InSync == 2 })
+	log, err := on.dir.Create(seglog.TopicPartition{Topic: topic, Partition: 0}, seglog.ID(id), seglog.DefaultConfig())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	rep, err := on.shards.Open(log, 0, r.replica(topic, 0).View().Config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	rep.Resign(1)
+	f.Follow(rep, rigBroker, true)
+	return rep
+}
+
+// A second box follows through the same Fetch that clients use: what is produced with acks=all is answered when that box has
+// vouched for it, also of a topic that comes while the follower's question waits, and long before that wait is over.
+func TestAFollowerOverTheWire(t *testing.T) {
+	first, second := newRig(t), newRig(t)
+	brokers := remote.New(remote.Config{FrameBytesMax: 16 << 20}, remote.Deps{Open: first.openBox})
+	t.Cleanup(brokers.Close)
+	f := fetcher.New(fetcher.Config{BrokerID: 2, WaitMax: time.Hour, WaitPending: time.Hour}, fetcher.Deps{
+		Runtime: mailbox.NewThreads(clock.System()), Leaders: leaders{brokers, first}})
+	t.Cleanup(f.Close)
+	f.Registered(20)
+	producer := first.dial()
+	var followers []*replica.Replica
+	for n := range 3 {
+		topic := fmt.Sprint("t", n)
+		followers = append(followers, first.follower(topic, second, f))
+		// Nobody tells the fetcher of this follower's flushes as a shard would; it looks at the view when it follows.
+		for range 5 {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				producer.produceAcks(-1, topic, 0, "a", "b")
+			}()
+			for over := false; !over; {
+				select {
+				case <-done:
+					over = true
+				case <-time.After(time.Millisecond):
+					f.Vouched(followers[n])
+				}
+			}
+		}
+		leader := first.replica(topic, 0).View()
+		first.wait("the follower to have it all", func() bool { return followers[n].View().End == leader.End })
+		if leader.HighWatermark != 10 || followers[n].View().Vouches != 10 {
+			t.Fatalf("%s: high watermark %d, the follower vouches for %d", topic, leader.HighWatermark, followers[n].View().Vouches)
+		}
+	}
 }
 
 // waiting is a fetch of partition 0 of t that waits for more than there is.

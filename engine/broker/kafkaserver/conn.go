@@ -42,6 +42,7 @@ type conn struct {
 	bytes    int64      // frames of the requests in queue
 	tasks    []func()
 	onClose  func()
+	onNext   func()     // the request in hand waits, and is to end its wait when another is behind it
 	sending  bool       // one goroutine at a time sends
 	batch    []*request // what it sends
 	closed   bool
@@ -209,9 +210,14 @@ func (c *conn) waitTurn(a *api, cost int64) error {
 		n := len(c.queue)
 		free := n == 0 || a.pipelined && c.queue[n-1].api == a &&
 			n < c.server.limits.PipelineMax && c.bytes+cost <= c.server.limits.RequestBytesPerConnectionMax
+		hurry := c.onNext
+		c.onNext = nil
 		c.mu.Unlock()
 		if free {
 			return nil
+		}
+		if hurry != nil {
+			hurry()
 		}
 		select {
 		case <-c.moved:
@@ -279,7 +285,7 @@ func (c *conn) complete(r *request) {
 		r.body = nil
 	}
 	if !r.api.pipelined {
-		c.onClose = nil
+		c.onClose, c.onNext = nil, nil
 	}
 	r.ready = true
 	closed := c.closed
@@ -301,6 +307,12 @@ func (c *conn) setOnClose(f func()) bool {
 	}
 	c.onClose = f
 	return true
+}
+
+func (c *conn) setOnNext(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onNext = f
 }
 
 func signal(ch chan struct{}) {
@@ -369,7 +381,7 @@ func (c *conn) shut(reason error) {
 	}
 	c.closed = true
 	onClose := c.onClose
-	c.onClose, c.tasks = nil, nil
+	c.onClose, c.onNext, c.tasks = nil, nil, nil
 	var unsent []*request // answers that nobody will read; those that are taken are the sender's, those not ready finish later
 	for _, r := range c.queue {
 		if r.ready && !r.taken {

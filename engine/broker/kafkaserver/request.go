@@ -158,6 +158,10 @@ func (r *request) context() context.Context { return r.conn.ctx }
 // not block. Only requests that are not pipelined may use it. It reports false when the connection is closed already.
 func (r *request) onClose(f func()) bool { return r.conn.setOnClose(f) }
 
+// onNext has f called, once, when another request has come behind this one, which waits; from the reading goroutine, and
+// it must not block. The same requests may use it as onClose.
+func (r *request) onNext(f func()) { r.conn.setOnNext(f) }
+
 // clientHost is the client's address as Kafka shows it in DescribeGroups, with a leading slash.
 func (r *request) clientHost() string { return "/" + r.conn.clientAddr.String() }
 
