@@ -27,6 +27,10 @@ func (o *owner) end(reason error) {
 	o.keep.Follow()
 	o.answerSettled(true)
 	o.failPending(errors.Join(ErrUncertain, reason))
+	for _, m := range o.moves {
+		m.grant(Grant{}, reason)
+	}
+	o.moves = nil
 	o.resigned()
 	o.dropParkedForwards()
 	for _, p := range o.parked {

@@ -250,14 +250,22 @@ func (u *uplink) expire(o *owner) {
 	}
 }
 
-// end fails what was handed over and has no outcome. The next forward begins another stream.
+// end fails what was handed over and has no outcome; what was not on its way yet waits for a leader. The next forward begins
+// another stream.
 func (u *uplink) end(o *owner) {
-	waiting := u.waiting
+	sent := max(len(u.waiting)-len(u.gathered), 0)
+	waiting, unsent := u.waiting[:sent], u.waiting[sent:]
 	u.to, u.waiting = 0, nil
 	u.forget()
 	for _, from := range waiting {
 		if p := o.settle(from); p != nil {
 			o.abandon(p, ErrUncertain)
+		}
+	}
+	for _, from := range unsent {
+		if p := o.settle(from); p != nil {
+			p.sent = 0
+			o.park(p)
 		}
 	}
 }
@@ -367,9 +375,7 @@ func (o *owner) parkForward(p *proposal) error {
 	if err := o.admit(p); err != nil {
 		return err
 	}
-	p.bytes = int64(entryRoom(&p.write.Entry))
-	o.pendingBytes += p.bytes
-	o.parked = append(o.parked, p)
+	o.park(p)
 	return nil
 }
 

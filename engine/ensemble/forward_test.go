@@ -448,6 +448,57 @@ func TestASessionMovesToALeaderThatIsBehind(t *testing.T) {
 	}
 }
 
+// A client that comes from a leader that has just gone moves its session through a box that does not know yet: the move is
+// lost on the way, and made again; the client is not sent away.
+func TestAMoveThatIsLostIsMadeAgain(t *testing.T) {
+	for seed := uint64(1); seed <= 10; seed++ {
+		net := three(t, seed, limits.ZooKeeper{})
+		leader, follower, _ := net.followers(t)
+		grant := net.openSession(t, leader, &outbox{})
+		lost := 0
+		net.loses = func(from, to uint64, message []byte) bool {
+			if from == follower.cfg.Box && message[0] == frameForward && lost < 3 {
+				lost++
+				return true
+			}
+			return false
+		}
+		second := &outbox{}
+		if err := net.moveSession(t, follower, grant, second); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if lost != 3 {
+			t.Fatalf("seed %d: %d messages were lost", seed, lost)
+		}
+		if out, err := net.write(t, follower, op(grant.Session, create("/moved", "", jute.Ephemeral)), second); err != nil || out.Err != jute.OK {
+			t.Fatalf("seed %d: a write after the move: %v, %v", seed, out.Err, err)
+		}
+	}
+}
+
+// What waits for company on a box when its leader is lost was not on its way, and goes to the next one.
+func TestWhatIsNotOnItsWayIsNotLost(t *testing.T) {
+	net, follower, sessions := company(t, 64, false)
+	acked := 0
+	submit(follower, sessions[0], "/g", &acked)
+	submit(follower, sessions[1], "/g", &acked)
+	net.s.RunUntil(50*ms, func() bool { return acked == 2 })
+	submit(follower, sessions[0], "/g", &acked)
+	sent := false
+	net.loses = func(from, _ uint64, message []byte) bool {
+		sent = sent || from == follower.cfg.Box && message[0] == frameForward
+		return false
+	}
+	net.s.RunFor(ms / 4)
+	if sent {
+		t.Fatal("it did not wait")
+	}
+	follower.Unreachable(net.leader(t).cfg.Box)
+	if !net.s.RunUntil(time.Second, func() bool { return acked == 3 }) {
+		t.Fatalf("%d writes answered", acked)
+	}
+}
+
 // FuzzPeerFrame: whatever another box sends is a frame within its bounds or an error that says so.
 func FuzzPeerFrame(f *testing.F) {
 	f.Add(forwardFrame(2))

@@ -64,6 +64,8 @@ type owner struct {
 
 	// Other boxes: the writes handed to the leader, what the others hand to this one, and what they are told of sessions.
 	up          uplink
+	moves       []*message // sessions that are moved again, at movesAt
+	movesAt     time.Duration
 	streams     map[uint64]*inbound
 	nextTouch   time.Duration
 	retell      bool            // a report of who was heard may have been lost
@@ -170,6 +172,7 @@ func (o *owner) tick() {
 	}
 	o.awaitSuccessor()
 	o.up.expire(o)
+	o.tendMoves()
 	for n := 0; o.now.Mono >= o.nextTick; n++ {
 		if n < electionTicks && !mute { // a box that was stopped for an hour does not owe raft an hour of ticks
 			o.node.Tick()
@@ -200,6 +203,9 @@ func (o *owner) wake() time.Duration {
 		if at := o.up.gathering.until(o.now.Mono); wake == 0 || at < wake {
 			wake = at
 		}
+	}
+	if len(o.moves) > 0 && (wake == 0 || o.movesAt < wake) {
+		wake = o.movesAt
 	}
 	if b := o.backup; b != nil && b.cut == nil && (wake == 0 || b.failAt < wake) {
 		wake = b.failAt

@@ -80,12 +80,17 @@ func (o *owner) propose(p *proposal) {
 			o.abandon(p, err)
 		}
 	case coursePark:
-		p.bytes = int64(entryRoom(&p.write.Entry))
-		o.pendingBytes += p.bytes
-		o.parked = append(o.parked, p)
+		o.park(p)
 	default:
 		o.abandon(p, ErrNoQuorum)
 	}
+}
+
+// park keeps a write that nobody can propose now.
+func (o *owner) park(p *proposal) {
+	p.bytes = int64(entryRoom(&p.write.Entry))
+	o.pendingBytes += p.bytes
+	o.parked = append(o.parked, p)
 }
 
 // course is what becomes of a write now.
@@ -353,6 +358,7 @@ func (o *owner) failPending(err error) {
 	}
 	o.gathered = nil
 	o.gathering.handed()
+	o.up.forget()
 }
 
 // internal proposes a write of the box itself. done may be nil.

@@ -1,6 +1,7 @@
 package ensemble
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -83,8 +84,16 @@ func (o *owner) reattach(m *message) {
 		return
 	}
 	move := znode.Entry{Kind: znode.KindMoveSession, Session: m.session, TimeoutMs: m.timeoutMs}
-	ask := *m // the batch's memory ends with the step
+	occasion := *m.occasion
+	ask := message{kind: msgReattach, ok: m.ok, occasion: &occasion} // the batch's memory ends with the step
+	if ask.began == 0 {
+		ask.began = o.now.Mono
+	}
 	o.internal(move, func(out znode.Outcome, err error) {
+		if errors.Is(err, ErrUncertain) && !o.over && o.now.Mono-ask.began < forwardWaitMax {
+			o.moveAgain(&ask)
+			return
+		}
 		if err == nil && out.Err != 0 {
 			err = fmt.Errorf("session 0x%x: %w", ask.session, ErrSessionExpired)
 		}
@@ -94,6 +103,27 @@ func (o *owner) reattach(m *message) {
 		}
 		o.granted(&ask)
 	})
+}
+
+// moveAgainAfter is the pause before a session is moved again.
+const moveAgainAfter = 20 * time.Millisecond
+
+// moveAgain moves a session once more, whose move was on its way to a leader that is lost: its client comes here because the
+// leader's box is gone, as often as not, and a move that is done twice is done once.
+func (o *owner) moveAgain(m *message) {
+	o.moves = append(o.moves, m)
+	o.movesAt = o.now.Mono + moveAgainAfter
+}
+
+func (o *owner) tendMoves() {
+	if len(o.moves) == 0 || o.now.Mono < o.movesAt {
+		return
+	}
+	moves := o.moves
+	o.moves = nil
+	for _, m := range moves {
+		o.reattach(m)
+	}
 }
 
 // granted attaches and answers. The write lock is held, so that no event is lost between the two.
