@@ -19,12 +19,16 @@ type line struct {
 	stop    func() bool
 	session session
 	asked   chan call // in order; closed by close
+	onWay   atomic.Int32 // questions that are not answered
 	failed  atomic.Bool
 	over    chan struct{} // closed when the reader has ended
 }
 
 // broken reports whether the connection has ended. A nil line has not begun.
 func (l *line) broken() bool { return l != nil && l.failed.Load() }
+
+// waits reports whether something is on its way.
+func (l *line) waits() bool { return l != nil && l.onWay.Load() > 0 }
 
 // close ends the connection, and returns when all that was asked has been answered. A nil line has nothing to end.
 func (l *line) close() {
@@ -40,6 +44,7 @@ func (l *line) close() {
 // ask writes a question.
 func (l *line) ask(c call) {
 	frame := l.session.request(c.q)
+	l.onWay.Add(1)
 	l.asked <- c
 	_ = l.conn.SetWriteDeadline(time.Now().Add(l.cfg.Timeout))
 	if _, err := l.conn.Write(frame); err != nil {
@@ -60,6 +65,7 @@ func (l *line) read() {
 			l.failed.Store(true)
 			_ = l.conn.Close()
 		}
+		l.onWay.Add(-1)
 		c.done(answers, failed)
 	}
 }

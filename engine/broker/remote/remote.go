@@ -128,7 +128,7 @@ func (c *caller) run() {
 			l.ask(next)
 			idle.Reset(c.b.cfg.Idle)
 		case <-idle.C:
-			if c.leave() {
+			if !l.waits() && c.leave() {
 				return
 			}
 			idle.Reset(c.b.cfg.Idle)
