@@ -18,7 +18,7 @@ type line struct {
 	conn    net.Conn
 	stop    func() bool
 	session session
-	asked   chan call // in order; closed by close
+	asked   chan call    // in order; closed by close
 	onWay   atomic.Int32 // questions that are not answered
 	failed  atomic.Bool
 	over    chan struct{} // closed when the reader has ended
