@@ -27,8 +27,10 @@
 //	broker/batch            Kafka's record batches
 //	broker/wire             Kafka's frames, checked before they are decoded
 //	broker/seglog           a partition's log on disk
-//	broker/partition        a partition's rules: producers, epochs, high watermark; pure
-//	broker/replica          owner of the partitions, in shards
+//	broker/partition        a partition's rules: producers, epochs, high watermark, who is in sync; pure
+//	broker/replica          owner of the partitions, in shards: leaders and followers
+//	broker/fetcher          owner of what this box follows: whom it asks, what it vouches for (node does not wire it yet)
+//	broker/remote           asks other boxes' brokers in Kafka's protocol, for the fetcher
 //	broker/topics           owner of the log directories: opens, leads, retains and deletes what the catalog says
 //	broker/catalog          what the znodes under /cairn/kafka say, as immutable snapshots; pure
 //	broker/controller       owner of the cluster's decisions, on the raft leader's box
@@ -55,6 +57,7 @@
 //	what the cluster decides                controller.Controller    the znodes
 //	the catalog                             the applying goroutine   catalog.Snapshot
 //	groups and their offsets                coordinator.Coordinator  -
+//	what this box follows                   fetcher.Fetcher          -
 //	flushes of one device                   syncer.Syncer            -
 //	connections between boxes               link.Link                -
 //
@@ -69,6 +72,12 @@
 // A fetch. (1) 01_fetch.go takes the replica's View and asks its Log for a Span {file, position, length} under the high
 // watermark; (2) sockio sends the header and the span by sendfile, or copies what is small; (3) with nothing to send
 // the request parks a Waiter, which the shard wakes when its view has moved.
+//
+// A partition is copied. (1) The fetcher asks each leader about all that this box follows there, from where its logs end
+// (replica/copy.go, Position); remote carries that as a Fetch on a pipe of the link; (2) kafkaserver answers it like any
+// Fetch, up to the log's end, or says where the logs part; (3) the follower's shard checks and appends, or cuts; (4) its
+// flush comes back, its view says how far it vouches, and the fetcher tells the leader; (5) the leader's shard moves the
+// high watermark to what all in sync vouch for, and answers who waits for acks=all.
 //
 // A ZooKeeper write. (1) zkserver decodes it, and hands it to the ensemble; (2) a box that does not lead sends it over the
 // link, in a stream whose order is kept (ensemble/forward.go); the leader stamps its time, gathers (ensemble/gather.go), proposes;
