@@ -210,6 +210,7 @@ func (o *owner) closePart(p *part) {
 		p.leading, p.led = false, false
 		o.tell(p, false)
 	}
+	o.followNobody(p)
 	p.replica.Close(p.remove, func(err error) {
 		o.box.Post(message{kind: msgClosed, part: p, err: err})
 	})

@@ -74,9 +74,18 @@ type part struct {
 	held     bool                 // counts among the partitions that this box has open
 	epoch    int32                // last epoch sent by Lead or Resign
 	members  partition.Membership // last sent by Lead
+	follows  following
 	topic    *catalog.Topic
 	config   *replica.Config
 	settings any // the topic's settings that config was made from
+}
+
+// following is what Follow was told last of a partition. The zero value is not: nothing was told.
+type following struct {
+	told   bool
+	leader int32
+	epoch  int32
+	inSync bool
 }
 
 // owner is the Step behind Topics.
@@ -316,7 +325,9 @@ func (o *owner) applyLeadership(p *part) {
 	}
 	lead := o.registered() && o.applied.LeaderOf(cp) == o.cfg.BrokerID
 	if p.epoch == cp.LeaderEpoch && p.leading == lead {
-		if m := o.membership(p, cp); lead && !m.Equal(p.members) {
+		if !lead {
+			o.followLeader(p, cp)
+		} else if m := o.membership(p, cp); !m.Equal(p.members) {
 			p.members = m
 			p.replica.Lead(p.epoch, m, func(int32, error) {}) // the first is answered, or on its way
 		}
@@ -329,13 +340,38 @@ func (o *owner) applyLeadership(p *part) {
 		if was {
 			o.tell(p, false)
 		}
+		o.followLeader(p, cp)
 		return
 	}
+	o.followNobody(p)
 	epoch := cp.LeaderEpoch
 	p.members = o.membership(p, cp)
 	p.replica.Lead(epoch, p.members, func(logEpoch int32, err error) {
 		o.box.Post(message{kind: msgLed, part: p, epoch: epoch, logEpoch: logEpoch, err: err})
 	})
+}
+
+// followLeader has a partition follow whoever leads it, once this start of the box is registered: before, a leader takes no
+// word of it.
+func (o *owner) followLeader(p *part, cp *catalog.Partition) {
+	leader := o.applied.LeaderOf(cp)
+	if leader == catalog.NoLeader || leader == o.cfg.BrokerID || !o.registered() {
+		o.followNobody(p)
+		return
+	}
+	f := following{told: true, leader: leader, epoch: cp.LeaderEpoch, inSync: slices.Contains(cp.ISR, o.cfg.BrokerID)}
+	if o.deps.Follow != nil && f != p.follows {
+		p.follows = f
+		o.deps.Follow(p.replica, leader, f.inSync)
+	}
+}
+
+// followNobody ends that.
+func (o *owner) followNobody(p *part) {
+	if p.follows.told {
+		p.follows = following{}
+		o.deps.Follow(p.replica, catalog.NoLeader, false)
+	}
 }
 
 // membership is what the catalog says of the other replicas of a partition that this box leads.

@@ -35,6 +35,7 @@ type rig struct {
 	zxid   int64
 	epoch  int64    // of this box's registration, 0 without one
 	led    []string // what Led was told
+	follow []string // what Follow was told
 	opened int
 }
 
@@ -69,6 +70,9 @@ func openBox(t *testing.T, fs *vfs.Mem, seed uint64, change ...func(*Config)) *r
 		GoodClock: func(clock.Now) bool { return true },
 		Led: func(r *replica.Replica, leader bool, epoch int32) {
 			g.led = append(g.led, fmt.Sprintf("%s-%d %v %d", r.TopicPartition().Topic, r.TopicPartition().Partition, leader, epoch))
+		},
+		Follow: func(r *replica.Replica, leader int32, inSync bool) {
+			g.follow = append(g.follow, fmt.Sprintf("%s-%d %d %v", r.TopicPartition().Topic, r.TopicPartition().Partition, leader, inSync))
 		},
 		Opened: func() { g.opened++ },
 	})

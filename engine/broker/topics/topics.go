@@ -56,6 +56,10 @@ type Deps struct {
 	GoodClock func(clock.Now) bool
 	// Led is told, on the owner's goroutine, when this box begins to lead a partition or ends it; it only posts.
 	Led func(r *replica.Replica, leader bool, epoch int32)
+	// Follow is told, on the owner's goroutine, which broker an open partition follows from now on, NoLeader for none, and
+	// whether this box counts among those in sync; it only posts. The replica was told of the leader's epoch before. Nil
+	// where nobody follows.
+	Follow func(r *replica.Replica, leader int32, inSync bool)
 	// Opened is called once, when everything that the catalog gave this box at Start is open or offline. The node then
 	// registers the broker: a leader is elected by what its log holds.
 	Opened func()
