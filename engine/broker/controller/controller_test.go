@@ -170,6 +170,8 @@ func (r *room) run(f []string) {
 		r.alter(f)
 	case "elect":
 		r.elect(f[1:])
+	case "insync":
+		r.inSync(f[1:])
 	case "reassign":
 		r.reassign(f[1:])
 	case "ids":
@@ -345,6 +347,54 @@ func (r *room) elect(f []string) {
 		for _, p := range results {
 			r.printf("  %s:%d %s", p.Topic, p.Partition, show(p.Err))
 		}
+	})
+}
+
+// inSync is: insync BROKER TOPIC:P ISR {be=N | pe=N | le=N | stale=BROKER}, the epochs as they are unless given, or as a difference.
+func (r *room) inSync(f []string) {
+	id, _ := strconv.Atoi(f[0])
+	topic, p, _ := strings.Cut(f[1], ":")
+	n, _ := strconv.Atoi(p)
+	s := r.catalog.Current()
+	req := AlterInSync{Broker: int32(id)}
+	change := InSyncChange{Topic: catalog.UUID{0xff}, Partition: int32(n)}
+	if b := s.Broker(int32(id)); b != nil {
+		req.BrokerEpoch = b.Epoch
+	}
+	if t := s.Topic(topic); t != nil {
+		change.Topic = t.ID
+		if part := t.Partition(int32(n)); part != nil {
+			change.LeaderEpoch, change.PartitionEpoch = part.LeaderEpoch, part.PartitionEpoch
+		}
+	}
+	for _, broker := range numbers(f[2]) {
+		one := InSyncReplica{Broker: broker}
+		if b := s.Broker(broker); b != nil {
+			one.Epoch = b.Epoch
+		}
+		change.InSync = append(change.InSync, one)
+	}
+	for _, arg := range f[3:] {
+		key, value, _ := strings.Cut(arg, "=")
+		n, _ := strconv.Atoi(value)
+		switch key {
+		case "be":
+			req.BrokerEpoch += int64(n)
+		case "pe":
+			change.PartitionEpoch += int32(n)
+		case "le":
+			change.LeaderEpoch += int32(n)
+		case "stale":
+			for i := range change.InSync {
+				if change.InSync[i].Broker == int32(n) {
+					change.InSync[i].Epoch--
+				}
+			}
+		}
+	}
+	req.Partitions = []InSyncChange{change}
+	r.c.AlterInSync(req, func(results []InSyncResult) {
+		r.printf("insync %s: %s", f[1], show(results[0].Err))
 	})
 }
 

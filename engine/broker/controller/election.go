@@ -131,14 +131,7 @@ func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, kind el
 	next = p.State()
 	gone := func(r int32) bool { return !s.ReplicaOnline(p, r) }
 	next.ISR = slices.DeleteFunc(slices.Clone(p.ISR), gone)
-	next.ELR = nil
-	if minISR := t.Settings.MinInSyncReplicas(len(p.Replicas)); len(next.ISR) < minISR {
-		for _, r := range slices.Concat(p.ELR, p.ISR) {
-			if !slices.Contains(next.ISR, r) && !slices.Contains(next.ELR, r) {
-				next.ELR = append(next.ELR, r)
-			}
-		}
-	}
+	next.ELR = eligibleLeaders(t, p, next.ISR)
 	var waiting bool
 	if next.Leader, waiting = choose(s, f, t, p, &next, kind); waiting {
 		return next, false
