@@ -18,8 +18,9 @@ type Protocol uint8
 
 // The protocols.
 const (
-	// Raft is the ensemble's.
+	// Raft is the ensemble's, Broker the broker's.
 	Raft Protocol = iota
+	Broker
 	protocols
 )
 

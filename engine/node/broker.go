@@ -9,10 +9,12 @@ import (
 	"math"
 	"net"
 	"path"
+	"sync/atomic"
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/controller"
 	"cairn/engine/broker/coordinator"
+	"cairn/engine/broker/fetcher"
 	"cairn/engine/broker/kafkaserver"
 	"cairn/engine/broker/replica"
 	"cairn/engine/broker/seglog"
@@ -34,11 +36,13 @@ type broker struct {
 	shards      *replica.Shards
 	dir         *seglog.Dir
 	topics      *topics.Topics
+	fetcher     *fetcher.Fetcher // nil where this box is alone
 	groups      *coordinator.Coordinator
 	server      *kafkaserver.Server
 
-	settled func() // what begin was given; set before the catalog follows the tree
-	seen    bool   // the catalog has shown this start of the box; of the goroutine that applies entries
+	brokerEpoch atomic.Int64 // of this box's registration, as the catalog shows it; 0 while it shows none
+	settled     func()       // what begin was given; set before the catalog follows the tree
+	seen        bool         // the catalog has shown this start of the box; of the goroutine that applies entries
 }
 
 // openBroker opens the wing's rooms from the bottom up: the catalog follows the tree, then the logs, then the server's
@@ -51,10 +55,13 @@ func openBroker(n *Node) (*broker, error) {
 	if err := settings.CheckStatic(n.cfg.Kafka.Settings); err != nil {
 		return b, fmt.Errorf("kafka settings: %w", err)
 	}
-	for _, step := range []func() error{b.openCatalog, b.openGroups, b.openLogs, b.openServer} {
+	for _, step := range []func() error{b.openCatalog, b.openGroups, b.openFetcher, b.openLogs, b.openServer} {
 		if err := step(); err != nil {
 			return b, err
 		}
+	}
+	if n.boxes != nil {
+		n.boxes.broker.Store(b)
 	}
 	return b, nil
 }
@@ -72,7 +79,8 @@ func (b *broker) openCatalog() error {
 			BrokerID: n.id.box, Incarnation: b.incarnation, ClusterID: n.id.cluster, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax,
 		},
 		controller.Deps{
-			Runtime: n.deps.Runtime, Tree: b.tree, Catalog: b.catalog, Brokers: local{b}, Random: n.deps.Random, Observer: n.deps.Observer,
+			Runtime: n.deps.Runtime, Tree: b.tree, Catalog: b.catalog, Brokers: brokers{b}, Random: n.deps.Random, Observer: n.deps.Observer,
+			Ensure: b.ensureTopic,
 		})
 	n.closes("controller", func() error { b.controller.Close(); return nil })
 	return nil
@@ -120,7 +128,7 @@ func (b *broker) openLogs() error {
 			Count: max(n.cfg.CPUs, 1), QueueMax: n.cfg.Limits.Storage.ShardQueueMax,
 			StageBytesMax: n.cfg.Limits.Storage.StageBytesMax, WaitersMax: n.cfg.Limits.Storage.WaitersMax,
 		},
-		replica.Deps{Runtime: n.deps.Runtime, Observer: n.deps.Observer, Moved: func() { b.topics.Moved() }})
+		b.replicaDeps())
 	n.closes("shards", func() error { b.shards.Close(); return nil })
 	b.topics = topics.New(
 		topics.Config{
@@ -129,7 +137,7 @@ func (b *broker) openLogs() error {
 		},
 		topics.Deps{
 			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: []*seglog.Dir{dir}, Shards: b.shards,
-			GoodClock: b.goodClock, Led: b.led, Opened: b.register,
+			GoodClock: b.goodClock, Led: b.led, Follow: b.followPartition, Opened: b.register,
 		})
 	n.closes("topics", b.topics.Close)
 	return nil
@@ -160,7 +168,7 @@ func (b *broker) openServer() error {
 		kafkaserver.Deps{
 			Clock: n.deps.Clock, Observer: n.deps.Observer, Listen: n.deps.Listen,
 			Catalog: b.catalog, Replicas: kafkaserver.LocalReplicas(b.topics),
-			ProducerIDs: controller.NewProducerIDs(b.controller.AllocateProducerIDs), AutoCreator: b.controller,
+			ProducerIDs: controller.NewProducerIDs(b.allocateProducerIDs), AutoCreator: b.controller,
 			LogDirs: local{b}, Groups: b.groups, Controller: b.controller, Configs: b.catalog,
 			Settings: b.settings, SessionID: b.sessionID,
 		})
@@ -199,6 +207,7 @@ func (b *broker) begin(done func()) {
 
 // follow asks for the end of the start once the catalog shows this start of the box, and the cluster's id.
 func (b *broker) follow(s *catalog.Snapshot) {
+	b.watchRegistration(s)
 	if b.seen || s.ClusterID == "" {
 		return
 	}
@@ -212,7 +221,10 @@ func (b *broker) follow(s *catalog.Snapshot) {
 func (b *broker) register() {
 	host, port := hostPort(b.server.Address(listenerName))
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "" // every interface: clients are told the address that they came in on
+		host = ""                            // every interface: clients are told the address that they came in on
+		if e := b.n.cfg.Ensemble; e != nil { // and those of another box the one that boxes have
+			host, _, _ = net.SplitHostPort(e.Listen)
+		}
 	}
 	if b.n.cfg.Kafka.AdvertisedHost != "" {
 		host = b.n.cfg.Kafka.AdvertisedHost
@@ -254,30 +266,8 @@ func (b *broker) sessionID() int32 {
 	return int32(binary.BigEndian.Uint32(v[:])%math.MaxInt32) + 1
 }
 
-// local is this box's broker, as the controller asks brokers and the server asks for directories.
+// local is this box's broker, as the server asks for directories.
 type local struct{ b *broker }
-
-// HighestEpochs implements controller.Brokers.
-func (l local) HighestEpochs(id int32, done func([]controller.PartitionEpoch, error)) {
-	if id != l.b.n.id.box {
-		done(nil, fmt.Errorf("broker %d is on another box", id))
-		return
-	}
-	var list []controller.PartitionEpoch
-	for _, e := range l.b.topics.Epochs() {
-		list = append(list, controller.PartitionEpoch(e))
-	}
-	done(list, nil)
-}
-
-// DropTopic implements controller.Brokers.
-func (l local) DropTopic(id int32, topic catalog.UUID, done func(error)) {
-	if id != l.b.n.id.box {
-		done(fmt.Errorf("broker %d is on another box", id))
-		return
-	}
-	l.b.topics.Dropped(topic, func() { done(nil) })
-}
 
 // Describe implements kafkaserver.LogDirs.
 func (l local) Describe() []kafkaserver.LogDir {

@@ -85,6 +85,7 @@ type Node struct {
 
 	syncer    *syncer.Syncer
 	peers     *peers // nil when this box is alone
+	boxes     *boxes // nil when this box is alone, or has no broker
 	ensemble  *ensemble.Ensemble
 	broker    *broker
 	zookeeper *zkserver.Server

@@ -217,9 +217,16 @@ func (n *Node) openLink() error {
 	}
 	n.peers = &peers{link: l, sending: map[uint64]bool{}}
 	l.Handle(link.Raft, n.peers)
+	if n.cfg.Kafka != nil {
+		n.boxes = newBoxes(l, n.deps.Observer.Log)
+		l.Handle(link.Broker, n.boxes)
+	}
 	n.closes("link", func() error {
 		err := l.Close()
 		n.peers.running.Wait()
+		if n.boxes != nil {
+			n.boxes.running.Wait()
+		}
 		return err
 	})
 	return nil

@@ -20,6 +20,15 @@ var (
 // String is Kafka's text of the id.
 func (u UUID) String() string { return base64.RawURLEncoding.EncodeToString(u[:]) }
 
+// MarshalText implements encoding.TextMarshaler.
+func (u UUID) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (u *UUID) UnmarshalText(b []byte) (err error) {
+	*u, err = ParseUUID(string(b))
+	return err
+}
+
 // IsZero reports whether the id is the reserved "none".
 func (u UUID) IsZero() bool { return u == ZeroUUID }
 

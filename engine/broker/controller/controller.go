@@ -49,6 +49,8 @@ type Deps struct {
 	Brokers  Brokers
 	Random   io.Reader // for topic ids
 	Observer *observe.Observer
+	// Ensure, if any, stands for EnsureTopic where AutoCreate needs it: it asks the controller's box, where that is another.
+	Ensure func(name string, done func(error))
 }
 
 // Controller takes requests. Its methods may be called from any goroutine and never block; done is called once, on the
@@ -60,6 +62,7 @@ type Controller struct {
 	capacity int64
 	broker   int32
 	creating creating
+	ensure   func(name string, done func(error))
 }
 
 // New makes the controller and starts it. The tree may begin to deliver after it returned.
@@ -68,6 +71,9 @@ func New(cfg Config, deps Deps) *Controller {
 		cfg.PendingMax = 1000
 	}
 	c := &Controller{catalog: deps.Catalog, capacity: int64(cfg.PendingMax), broker: cfg.BrokerID}
+	if c.ensure = deps.Ensure; c.ensure == nil {
+		c.ensure = c.EnsureTopic
+	}
 	o := newOwner(cfg, deps)
 	c.box = mailbox.New(deps.Runtime, "controller", cfg.PendingMax+64, o)
 	o.post = c.box.Post
@@ -140,7 +146,7 @@ func (c *Controller) AutoCreate(topic string) error {
 	if err != nil || !c.creating.begin(topic) {
 		return err
 	}
-	c.EnsureTopic(topic, func(error) { c.creating.end(topic) })
+	c.ensure(topic, func(error) { c.creating.end(topic) })
 	return nil
 }
 

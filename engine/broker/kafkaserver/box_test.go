@@ -46,7 +46,7 @@ func (r *rig) openBox(broker int32) (net.Conn, error) {
 	if err != nil {
 		return nil, errors.Join(err, near.Close())
 	}
-	r.Server.ServeBox(far, broker)
+	go r.Server.ServeBox(far, broker)
 	return near, nil
 }
 

@@ -229,7 +229,7 @@ func (s *Server) isStopping() bool {
 var boxListener = &listener{config: ListenerConfig{Name: "BOX"}}
 
 // ServeBox serves a connection of another box, which whoever hands it over has authenticated: a broker whose Fetch is a
-// follower's. It returns at once; the connection ends with the server, or the other box.
+// follower's. It returns when the connection has ended, at the latest with the server.
 func (s *Server) ServeBox(nc net.Conn, broker int32) {
 	s.mu.Lock()
 	if s.stopping {
@@ -240,9 +240,11 @@ func (s *Server) ServeBox(nc net.Conn, broker int32) {
 	c := newConn(s, boxListener, nc)
 	c.broker = broker
 	s.begin(c)
+	s.group.Add(1) // while no stop waits for the group yet
 	s.mu.Unlock()
-	s.group.Go(c.read)
+	defer s.group.Done()
 	s.group.Go(c.respond)
+	c.read()
 }
 
 // begin counts a connection. mu is held.

@@ -209,7 +209,7 @@ func (r *Replica) publish() {
 	leader, epoch := o.state.Leader()
 	old := r.view.Load()
 	v := &View{
-		Err: o.err, Leader: leader && o.err == nil, LeaderEpoch: epoch, InSync: o.state.InSync(),
+		Err: o.err, Leader: leader && o.err == nil, LeaderEpoch: epoch, InSync: o.state.InSync(), PartitionEpoch: o.state.PartitionEpoch(),
 		Start: o.state.Start(), LastStable: o.state.LastStable(), HighWatermark: o.state.HighWatermark(), End: o.state.End(),
 		Log: o.log.View(), Config: o.config, Vouches: -1,
 	}

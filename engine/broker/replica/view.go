@@ -39,6 +39,8 @@ type View struct {
 	// Leader says whether this box leads; LeaderEpoch is the present epoch, -1 before the first.
 	Leader      bool
 	LeaderEpoch int32
+	// PartitionEpoch is that of the catalog's state which this leader has seen.
+	PartitionEpoch int32
 	// InSync is the number of replicas in sync, this one included.
 	InSync int
 	// Vouches is the offset before which this follower has everything of its leader's log, of LeaderEpoch, on stable storage;

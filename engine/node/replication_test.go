@@ -1,0 +1,215 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/fetcher"
+	"cairn/engine/broker/partition"
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
+)
+
+// threeBrokers are servers 1 to 3 with a broker each.
+func threeBrokers(t *testing.T) *servers {
+	t.Helper()
+	s := newServers(t, 3)
+	for id, cfg := range s.configs {
+		cfg.Kafka = &Kafka{Listen: s.reserve()}
+		s.configs[id] = cfg
+	}
+	for id := uint64(1); id <= 3; id++ {
+		s.open(id)
+	}
+	for id := uint64(1); id <= 3; id++ {
+		s.ready(id)
+	}
+	s.eventually("three brokers", func() bool {
+		return s.each(func(n *Node) bool { return n.broker.catalog.Current().BrokerCount() == 3 })
+	})
+	return s
+}
+
+func (s *servers) each(f func(*Node) bool) bool {
+	for _, n := range s.nodes {
+		if !f(n) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *servers) eventually(what string, f func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+// kafka is a Kafka client of those brokers that are there.
+func (s *servers) kafka(opts ...kgo.Opt) *kgo.Client {
+	s.t.Helper()
+	var seeds []string
+	for _, n := range s.nodes {
+		seeds = append(seeds, n.Addresses()["kafka"].String())
+	}
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.MetadataMinAge(50 * time.Millisecond), kgo.MetadataMaxAge(time.Second)}, opts...)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(c.Close)
+	return c
+}
+
+// produce sends numbered records with acks=all.
+func produce(t *testing.T, c *kgo.Client, topic string, from, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for i := from; i < from+n; i++ {
+		c.Produce(ctx, &kgo.Record{Topic: topic, Key: fmt.Append(nil, i), Value: fmt.Append(nil, i)}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				t.Errorf("record %d: %v", i, err)
+			}
+		})
+	}
+	if err := c.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// consumeAll reads until n different records have come.
+func consumeAll(t *testing.T, c *kgo.Client, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	seen := map[string]int{}
+	for len(seen) < n {
+		fetches := c.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			t.Fatalf("%d of %d records: %v", len(seen), n, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { seen[string(r.Value)]++ })
+	}
+	for value, times := range seen {
+		if times != 1 {
+			t.Errorf("record %s came %d times", value, times)
+		}
+	}
+}
+
+// logBytes are a replica's whole log.
+func logBytes(t *testing.T, r *replica.Replica) []byte {
+	t.Helper()
+	v := r.View()
+	var out []byte
+	for next := v.Start; next < v.End; {
+		span, err := v.Log.Read(next, 64<<20, v.End, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, span.Length)
+		_, err = span.File.ReadAt(b, span.Position)
+		span.Release()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, b...)
+		next = v.End // the test's logs are one segment long
+	}
+	return out
+}
+
+// whole waits until all replicas of a topic are in sync, equal, and acknowledged to their ends.
+func (s *servers) whole(topic string) {
+	s.t.Helper()
+	s.eventually("all replicas of "+topic+" are in sync and equal", func() bool {
+		for i := range s.nodes[1].broker.catalog.Current().Topic(topic).Partitions {
+			var first []byte
+			for id := uint64(1); id <= 3; id++ {
+				b := s.nodes[id].broker
+				p := b.catalog.Current().Topic(topic).Partition(int32(i))
+				r, err := b.topics.Lookup(topic, int32(i))
+				if err != nil || len(p.ISR) != 3 {
+					return false
+				}
+				v := r.View()
+				if v.HighWatermark != v.End {
+					return false
+				}
+				all := logBytes(s.t, r)
+				if id > 1 && !bytes.Equal(first, all) {
+					return false
+				}
+				first = all
+			}
+		}
+		return true
+	})
+}
+
+// Three brokers replicate: what is acknowledged with acks=all is on all of them, survives a broker that goes, and is brought
+// to it when it is back.
+func TestThreeBrokersReplicate(t *testing.T) {
+	s := threeBrokers(t)
+	producer := s.kafka()
+	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 3, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, producer, "t", 0, 300)
+	s.whole("t")
+	consumeAll(t, s.kafka(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())), 300)
+
+	gone := s.leader() // of the ensemble: the controller goes with it
+	if err := s.nodes[gone].Close(); err != nil {
+		t.Fatal(err)
+	}
+	delete(s.nodes, gone)
+	produce(t, producer, "t", 300, 300)
+	consumeAll(t, s.kafka(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())), 600)
+	s.open(gone)
+	s.ready(gone)
+	s.whole("t")
+	produce(t, producer, "t", 600, 100)
+	s.whole("t")
+
+	// A group, its offsets and producer ids, which all need the controller, wherever it is.
+	group := s.kafka(kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit())
+	consumeAll(t, group, 700)
+	if err := group.CommitUncommittedOffsets(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.whole(catalog.GroupOffsetsTopic)
+	for range 3 {
+		produce(t, s.kafka(), "t", 1000, 1) // each with a producer id of its own
+	}
+}
+
+func TestVouchersOnTheWire(t *testing.T) {
+	list := []fetcher.Voucher{
+		{Topic: seglog.ID{1, 2}, Partition: 3, Epoch: 4, Offset: 5, Member: partition.Member{Broker: 9, Epoch: 6}},
+		{Topic: seglog.ID{7}, Partition: 1 << 30, Epoch: 1 << 30, Offset: 1 << 62, Member: partition.Member{Broker: 9, Epoch: 1 << 62}},
+	}
+	var got []fetcher.Voucher
+	b := appendVouchers(nil, list)
+	if err := eachVoucher(9, b, func(v fetcher.Voucher) { got = append(got, v) }); err != nil || !slices.Equal(got, list) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if err := eachVoucher(9, b[:len(b)-1], func(fetcher.Voucher) {}); err == nil {
+		t.Fatal("a half voucher is taken")
+	}
+	if errors.Is(errorOf(codeOf(nil)), nil) == false {
+		t.Fatal("no error is one")
+	}
+}
