@@ -167,7 +167,7 @@ func (b *box) look(broker int32, mine *question) {
 	some := false
 	for _, p := range mine.q.Parts {
 		a := Answer{Part: p}
-		a.Answer, a.Err = c.boxes[broker].replicas[key{p.Topic, p.Partition}].View().Answer(p.Position, mine.q.BytesMax)
+		a.Answer, a.Err = c.boxes[broker].replicas[key{p.Topic, p.Partition}].View().Answer(p.Position, mine.q.BytesMax, true)
 		if c.err != nil {
 			a.Err = c.err
 		}

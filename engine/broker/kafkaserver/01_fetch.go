@@ -220,6 +220,9 @@ func (f *fetch) read(p *fetchPart, left int, atLeastOne bool) {
 func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 	v := p.view
 	p.highWatermark, p.lastStable, p.logStart = v.HighWatermark, v.LastStable, v.Start
+	if f.r.conn.isBox() {
+		return p.readFollower(left, atLeastOne)
+	}
 	if p.lastFetchedEpoch >= 0 && f.version >= 12 {
 		epoch, end := v.Log.EpochEnd(p.lastFetchedEpoch)
 		if epoch < 0 || end < 0 {
@@ -234,10 +237,7 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 		return seglog.ErrOutOfRange
 	}
 	limit := v.HighWatermark
-	switch {
-	case f.r.conn.isBox():
-		limit = v.End
-	case f.committed:
+	if f.committed {
 		limit = v.LastStable
 		p.aborted = []wire.FetchAborted{}
 	}
@@ -245,7 +245,7 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 		return nil
 	}
 	p.span, err = v.Log.Read(p.offset, min(max(int(p.maxBytes), 0), left), limit, atLeastOne)
-	if err != nil || p.aborted == nil || p.span.Length == 0 {
+	if err != nil || !f.committed || p.span.Length == 0 {
 		return err
 	}
 	rows, err := v.Log.Aborted(p.offset, limit)
@@ -253,6 +253,22 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 		p.aborted = append(p.aborted, wire.FetchAborted{ProducerID: row.ProducerID, FirstOffset: row.FirstOffset})
 	}
 	return err
+}
+
+// readFollower looks at one partition for a follower, whose epoch was compared.
+func (p *fetchPart) readFollower(left int, atLeastOne bool) error {
+	at := replica.Position{Epoch: p.view.LeaderEpoch, Offset: p.offset, LastEpoch: p.lastFetchedEpoch}
+	a, err := p.view.Answer(at, min(max(int(p.maxBytes), 0), left), atLeastOne)
+	switch {
+	case err != nil:
+		return err
+	case a.Beyond:
+		return seglog.ErrOutOfRange
+	case a.Diverging != nil:
+		p.diverging = &wire.FetchEpochEnd{Epoch: a.Diverging.Epoch, EndOffset: a.Diverging.End}
+	}
+	p.span = a.Span
+	return nil
 }
 
 func (f *fetch) releaseSpans() {

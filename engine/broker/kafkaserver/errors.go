@@ -40,6 +40,7 @@ var errorCodes = []struct {
 	{replica.ErrTooLarge, codeMessageTooLarge},
 
 	{seglog.ErrOutOfRange, codeOffsetOutOfRange},
+	{partition.ErrNoCommonEpoch, codeOffsetOutOfRange},
 	{seglog.ErrFull, codeKafkaStorageError}, // as Kafka, whose directory goes offline; here the next retry may succeed
 	{seglog.ErrFailed, codeKafkaStorageError},
 	{seglog.ErrCorrupt, codeKafkaStorageError},

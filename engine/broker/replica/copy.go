@@ -38,9 +38,10 @@ type Answer struct {
 	Span seglog.Span
 }
 
-// Answer answers a follower, as the leader. Errors: partition.ErrNotLeader, ErrFenced, ErrUnknownEpoch and ErrNoCommonEpoch,
+// Answer answers a follower, as the leader, with at most bytesMax bytes; atLeastOne lets a first batch through that is longer
+// (KIP-74). Errors: partition.ErrNotLeader, ErrFenced, ErrUnknownEpoch and ErrNoCommonEpoch,
 // those of seglog, and Err.
-func (v *View) Answer(p Position, bytesMax int) (a Answer, err error) {
+func (v *View) Answer(p Position, bytesMax int, atLeastOne bool) (a Answer, err error) {
 	switch {
 	case v.Err != nil:
 		return a, v.Err
@@ -66,7 +67,7 @@ func (v *View) Answer(p Position, bytesMax int) (a Answer, err error) {
 			return a, nil
 		}
 	}
-	a.Span, err = v.Log.Read(p.Offset, bytesMax, v.End, true)
+	a.Span, err = v.Log.Read(p.Offset, bytesMax, v.End, atLeastOne)
 	return a, err
 }
 

@@ -207,7 +207,7 @@ func (c *trio) fetch(h *holder) {
 		return
 	}
 	asked := h.r.View().Position()
-	answer, err := leader.r.View().Answer(asked, 1+c.rng.IntN(3000))
+	answer, err := leader.r.View().Answer(asked, 1+c.rng.IntN(3000), true)
 	if err != nil {
 		if errors.Is(err, partition.ErrNoCommonEpoch) {
 			c.t.Errorf("box %d asks box %d: %v", h.id, leader.id, err)
@@ -614,7 +614,7 @@ func TestALeaderAnswersFollowers(t *testing.T) {
 		"beyond the end without a record":  {p: at(6, 9, -1), beyond: true},
 		"behind, with all epochs the same": {p: at(6, 1, 1), bytes: true},
 	} {
-		a, err := v.Answer(c.p, 1<<20)
+		a, err := v.Answer(c.p, 1<<20, true)
 		if !errors.Is(err, c.want) || (a.Diverging == nil) != (c.diverge == nil) || a.Diverging != nil && *a.Diverging != *c.diverge ||
 			a.Beyond != c.beyond || (a.Span.Length > 0) != c.bytes {
 			t.Errorf("%s: %+v, %v", name, a, err)
