@@ -99,22 +99,28 @@ func (c *cluster) lead(n, leader, epoch int32, inSync bool) {
 		if id != leader {
 			r.Resign(epoch)
 			b.fetcher.Follow(r, leader, inSync)
-			continue
 		}
-		b.fetcher.Follow(r, NoLeader, true)
-		m := partition.Membership{Epoch: epoch, InSyncMin: 2}
-		for other := int32(1); other <= int32(len(c.boxes)); other++ {
-			m.InSync = append(m.InSync, other)
-			if other != id {
-				m.Replicas = append(m.Replicas, partition.Member{Broker: other, Epoch: c.boxes[other].epoch})
-			}
-		}
-		r.Lead(epoch, m, func(_ int32, err error) {
-			if err != nil {
-				c.t.Error(err)
-			}
-		})
 	}
+	c.leads(n, leader, epoch)
+}
+
+// leads has a box lead a partition, with all in sync.
+func (c *cluster) leads(n, leader, epoch int32) {
+	b := c.boxes[leader]
+	r := b.replicas[key{seglog.ID{7}, n}]
+	b.fetcher.Follow(r, NoLeader, true)
+	m := partition.Membership{Epoch: epoch, InSyncMin: 2}
+	for other := int32(1); other <= int32(len(c.boxes)); other++ {
+		m.InSync = append(m.InSync, other)
+		if other != leader {
+			m.Replicas = append(m.Replicas, partition.Member{Broker: other, Epoch: c.boxes[other].epoch})
+		}
+	}
+	r.Lead(epoch, m, func(_ int32, err error) {
+		if err != nil {
+			c.t.Error(err)
+		}
+	})
 }
 
 // produce appends with acks=all and returns when it is answered, and how long that took.
@@ -249,6 +255,31 @@ func TestANewPartitionDoesNotWait(t *testing.T) {
 	}
 	if took := c.produce(0, 1); took > 100*time.Millisecond {
 		t.Fatalf("the old one is acknowledged after %v", took)
+	}
+}
+
+// A replica may hear that it leads no more after the fetcher has heard whom it follows: it is asked about all the same, also
+// while a question about others waits.
+func TestAFormerLeaderFollows(t *testing.T) {
+	for _, others := range []bool{false, true} {
+		c := newCluster(t, 7, 3)
+		c.open(0, 1)
+		if others {
+			c.open(1, 2)
+			c.produce(1, 2)
+		}
+		c.produce(0, 1)
+		c.sched.RunFor(10 * time.Second)
+		former := c.boxes[1].replicas[key{seglog.ID{7}, 0}]
+		c.boxes[1].fetcher.Follow(former, 2, true)
+		c.sched.RunFor(50 * time.Millisecond)
+		former.Resign(2)
+		c.boxes[3].replicas[key{seglog.ID{7}, 0}].Resign(2)
+		c.boxes[3].fetcher.Follow(c.boxes[3].replicas[key{seglog.ID{7}, 0}], 2, true)
+		c.leads(0, 2, 2)
+		if took := c.produce(0, 2); took > time.Second {
+			t.Errorf("with others %v: acknowledged after %v", others, took)
+		}
 	}
 }
 

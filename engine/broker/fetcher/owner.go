@@ -206,7 +206,8 @@ func (o *owner) ask(s *source) (wake time.Duration) {
 	case s.retryAt > o.now:
 		return s.retryAt
 	}
-	fresh := 0 // parts in no question
+	fresh := false // one of them is in no question
+	var named []*part
 	q := Question{Wait: o.cfg.WaitMax, BytesMax: o.cfg.BytesMax}
 	for _, p := range s.order {
 		if p.retryAt > o.now {
@@ -216,25 +217,29 @@ func (o *owner) ask(s *source) (wake time.Duration) {
 			continue
 		}
 		v := p.replica.View()
-		if p.copying || v.Err != nil || v.Leader {
-			continue // it is asked about when it has been copied; the others end, or the topics room will say so
+		switch {
+		case p.copying || v.Err != nil:
+			continue // it is asked about when it has been copied; the topics room says what becomes of the other
+		case v.Leader: // it has not heard yet that it leads no more
+			p.retryAt = o.now + o.cfg.Backoff
+			if wake == 0 || p.retryAt < wake {
+				wake = p.retryAt
+			}
+			continue
 		}
-		if p.round <= s.answered {
-			fresh++
-		}
+		fresh = fresh || p.round <= s.answered
+		named = append(named, p)
 		if v.HighWatermark < v.End {
 			q.Wait = min(q.Wait, o.cfg.WaitPending)
 		}
 		q.Parts = append(q.Parts, Part{p.key.topic, p.key.partition, v.Position()})
 	}
-	if fresh == 0 {
+	if !fresh {
 		return wake
 	}
 	s.asked++
-	for _, p := range s.order {
-		if p.retryAt <= o.now && !p.copying {
-			p.round = s.asked
-		}
+	for _, p := range named {
+		p.round = s.asked
 	}
 	broker, round, post := s.broker, s.asked, o.post
 	o.deps.Leaders.Fetch(broker, q, func(answers []Answer, err error) {
@@ -263,14 +268,13 @@ func (o *owner) answered(broker int32, round int, answers []Answer, err error) {
 			continue
 		}
 		p := s.order[at]
-		switch {
-		case a.Err != nil:
-			p.retryAt = o.now + o.cfg.Backoff
-			o.deps.Observer.Log.Debug("a leader refuses a follower", "broker", broker, "topic", p.replica.TopicPartition().Topic,
-				"partition", a.Partition, "error", a.Err)
-		default:
+		if a.Err == nil {
 			o.copy(p, a)
+			continue
 		}
+		p.retryAt = o.now + o.cfg.Backoff
+		o.deps.Observer.Log.Debug("a leader refuses a follower", "broker", broker, "topic", p.replica.TopicPartition().Topic,
+			"partition", a.Partition, "error", a.Err)
 	}
 	o.drop(s)
 }
