@@ -130,17 +130,25 @@ func (s *servers) ready(id uint64) {
 // leader waits for a server that leads.
 func (s *servers) leader() uint64 {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	var leader uint64
+	s.eventually("a server leads", func() bool {
 		for id, n := range s.nodes {
 			if st := n.ensemble.Status(); st.Role == "leader" && st.Serving {
-				return id
+				leader = id
 			}
 		}
+		return leader != 0
+	})
+	return leader
+}
+
+// eventually waits for what other goroutines bring about.
+func (s *servers) eventually(what string, f func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatal("nobody leads")
+			s.t.Fatalf("not within 30 s: %s", what)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

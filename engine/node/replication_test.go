@@ -48,15 +48,6 @@ func (s *servers) each(f func(*Node) bool) bool {
 	return true
 }
 
-func (s *servers) eventually(what string, f func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("not within 30 s: %s", what)
-		}
-	}
-}
-
 // kafka is a Kafka client of those brokers that are there.
 func (s *servers) kafka(opts ...kgo.Opt) *kgo.Client {
 	s.t.Helper()

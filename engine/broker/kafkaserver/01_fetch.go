@@ -26,7 +26,8 @@ import (
 // Goroutines: the first look runs on the connection's reading goroutine, later ones on its responder.
 //
 // On a connection of another box (ServeBox) it is a follower's: it is given everything up to the log's end, and waits for
-// that to move, or for another request to come behind: the follower has more to ask. Where it fetches acknowledges nothing. The replica id in the request is not looked at, nor believed.
+// that to move, or for another request to come behind: the follower has more to ask. Where it fetches acknowledges nothing.
+// The replica id in the request is not looked at, nor believed.
 //
 // Not done: fetching from followers (KIP-392), quotas. zstd is served to old versions too:
 // Kafka would have to open the batch to know, and those clients cannot have produced it.
@@ -198,7 +199,7 @@ func (f *fetch) read(p *fetchPart, left int, atLeastOne bool) {
 	if p.code != codeNone {
 		return
 	}
-	if p.code = f.s.codeOf(checkEpoch(p.view, p.leaderEpoch)); p.code != codeNone {
+	if p.code = f.s.codeOf(p.view.CheckEpoch(p.leaderEpoch)); p.code != codeNone {
 		return
 	}
 	err := f.readView(p, left, atLeastOne)
@@ -224,12 +225,12 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 		return p.readFollower(left, atLeastOne)
 	}
 	if p.lastFetchedEpoch >= 0 && f.version >= 12 {
-		epoch, end := v.Log.EpochEnd(p.lastFetchedEpoch)
-		if epoch < 0 || end < 0 {
+		parted, err := v.Diverging(p.lastFetchedEpoch, p.offset)
+		if err != nil {
 			return seglog.ErrOutOfRange
 		}
-		if epoch < p.lastFetchedEpoch || end < p.offset {
-			p.diverging = &wire.FetchEpochEnd{Epoch: epoch, EndOffset: end}
+		if parted != nil {
+			p.diverging = &wire.FetchEpochEnd{Epoch: parted.Epoch, EndOffset: parted.End}
 			return nil
 		}
 	}
@@ -255,9 +256,9 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 	return err
 }
 
-// readFollower looks at one partition for a follower, whose epoch was compared.
+// readFollower looks at one partition for a follower.
 func (p *fetchPart) readFollower(left int, atLeastOne bool) error {
-	at := replica.Position{Epoch: p.view.LeaderEpoch, Offset: p.offset, LastEpoch: p.lastFetchedEpoch}
+	at := replica.Position{Epoch: p.leaderEpoch, Offset: p.offset, LastEpoch: p.lastFetchedEpoch}
 	a, err := p.view.Answer(at, min(max(int(p.maxBytes), 0), left), atLeastOne)
 	switch {
 	case err != nil:

@@ -77,7 +77,7 @@ func (s *Server) listOffset(version int16, committed bool, t *catalog.Topic, in 
 	if code != codeNone {
 		return code
 	}
-	if err := checkEpoch(v, in.CurrentLeaderEpoch); err != nil {
+	if err := v.CheckEpoch(in.CurrentLeaderEpoch); err != nil {
 		return s.codeOf(err)
 	}
 	limit := v.HighWatermark

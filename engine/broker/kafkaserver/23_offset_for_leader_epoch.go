@@ -24,7 +24,7 @@ func (s *Server) handle23OffsetForLeaderEpoch(r *request) {
 			if topic != nil {
 				_, v, code := s.findLeader(topic, asked.Partition)
 				if code == codeNone {
-					code = s.codeOf(checkEpoch(v, asked.CurrentLeaderEpoch))
+					code = s.codeOf(v.CheckEpoch(asked.CurrentLeaderEpoch))
 				}
 				if p.ErrorCode = code; code == codeNone {
 					p.LeaderEpoch, p.EndOffset = v.Log.EpochEnd(asked.LeaderEpoch)

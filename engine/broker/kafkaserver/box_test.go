@@ -122,9 +122,16 @@ func TestAFollowerOverTheWire(t *testing.T) {
 	}
 }
 
+// following is a fetch of partition 0 of t by a follower in epoch 1.
+func following(offset int64) *kmsg.FetchRequest {
+	req := fetchRequest("t", offset, 0)
+	req.Topics[0].Partitions[0].CurrentLeaderEpoch = 1
+	return req
+}
+
 // waiting is a fetch of partition 0 of t that waits for more than there is.
 func waiting(offset int64) *kmsg.FetchRequest {
-	req := fetchRequest("t", offset, 0)
+	req := following(offset)
 	req.MinBytes, req.MaxWaitMillis = 1, 20_000
 	return req
 }
@@ -145,7 +152,10 @@ func TestAFollowerFetchesToTheEnd(t *testing.T) {
 	if p := consumer.fetch(11, req).Topics[0].Partitions[0]; len(valuesOf(t, p.RecordBatches)) > 0 || p.ErrorCode != 0 || p.HighWatermark != 0 {
 		t.Fatalf("a client was given %v, high watermark %d, error %d", valuesOf(t, p.RecordBatches), p.HighWatermark, p.ErrorCode)
 	}
-	if p := follower.fetch(11, fetchRequest("t", 0, 0)).Topics[0].Partitions[0]; !slices.Equal(valuesOf(t, p.RecordBatches), []string{"a"}) || p.HighWatermark != 0 {
+	if p := follower.fetch(11, fetchRequest("t", 0, 0)).Topics[0].Partitions[0]; p.ErrorCode != 74 || len(p.RecordBatches) > 0 {
+		t.Fatalf("a follower that has heard of no leader: error %d, %d bytes", p.ErrorCode, len(p.RecordBatches))
+	}
+	if p := follower.fetch(11, following(0)).Topics[0].Partitions[0]; !slices.Equal(valuesOf(t, p.RecordBatches), []string{"a"}) || p.HighWatermark != 0 {
 		t.Fatalf("a follower was given %v, high watermark %d", valuesOf(t, p.RecordBatches), p.HighWatermark)
 	}
 	follower.send(11, waiting(1))

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"cairn/engine/broker/catalog"
-	"cairn/engine/broker/partition"
 	"cairn/engine/broker/replica"
 	"cairn/engine/broker/seglog"
 	"cairn/engine/broker/topics"
@@ -54,17 +53,6 @@ func (s *Server) findLeader(t *catalog.Topic, p int32) (Replica, *replica.View, 
 		return nil, nil, codeNotLeaderOrFollower
 	}
 	return rep, v, codeNone
-}
-
-// checkEpoch compares the leader epoch that a client knows, -1 for any, with the present one (KIP-320).
-func checkEpoch(v *replica.View, known int32) error {
-	switch {
-	case known < 0 || known == v.LeaderEpoch:
-		return nil
-	case known < v.LeaderEpoch:
-		return partition.ErrFenced
-	}
-	return partition.ErrUnknownEpoch
 }
 
 // node is where clients reach a broker.

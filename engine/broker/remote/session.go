@@ -114,7 +114,6 @@ func (s *session) answer(q fetcher.Question, frame []byte) ([]fetcher.Answer, er
 	if len(frame) < header || frame[4] != 0 {
 		return nil, fmt.Errorf("an answer of %d bytes", len(frame))
 	}
-
 	resp := kmsg.NewPtrFetchResponse()
 	resp.SetVersion(fetchVersion)
 	if err := resp.ReadFrom(frame[header:]); err != nil {

@@ -160,8 +160,7 @@ func (s *shard) commit(r *Replica, staged []*AppendRequest) {
 	o.state.Appended(end)
 	o.changed = true
 	if o.config.Durability == partition.Replicated {
-		o.unnamed = true
-		o.log.SetHighWatermark(o.state.HighWatermark())
+		s.acknowledged(r)
 	}
 	s.saveStateIfDue(r, info)
 	s.activate(r)

@@ -39,17 +39,19 @@ type Answer struct {
 }
 
 // Answer answers a follower, as the leader, with at most bytesMax bytes; atLeastOne lets a first batch through that is longer
-// (KIP-74). Errors: partition.ErrNotLeader, ErrFenced, ErrUnknownEpoch and ErrNoCommonEpoch,
-// those of seglog, and Err.
+// (KIP-74). Errors: partition.ErrNotLeader, ErrFenced, ErrUnknownEpoch and ErrNoCommonEpoch, those of seglog, and Err.
 func (v *View) Answer(p Position, bytesMax int, atLeastOne bool) (a Answer, err error) {
-	switch {
-	case v.Err != nil:
+	if v.Err != nil {
 		return a, v.Err
-	case p.Epoch < v.LeaderEpoch:
-		return a, fmt.Errorf("%w: %d, the partition is in %d", partition.ErrFenced, p.Epoch, v.LeaderEpoch)
-	case p.Epoch > v.LeaderEpoch:
-		return a, fmt.Errorf("%w: %d, the partition is in %d", partition.ErrUnknownEpoch, p.Epoch, v.LeaderEpoch)
-	case !v.Leader:
+	}
+	err = v.CheckEpoch(p.Epoch)
+	if p.Epoch < 0 { // a follower that has heard of no leader yet could not take what it is given
+		err = partition.ErrFenced
+	}
+	if err != nil {
+		return a, fmt.Errorf("%w: %d, the partition is in %d", err, p.Epoch, v.LeaderEpoch)
+	}
+	if !v.Leader {
 		return a, partition.ErrNotLeader
 	}
 	a.HighWatermark, a.LogStart = v.HighWatermark, v.Start
@@ -58,12 +60,10 @@ func (v *View) Answer(p Position, bytesMax int, atLeastOne bool) (a Answer, err 
 		return a, nil
 	}
 	if p.LastEpoch >= 0 {
-		epoch, end := v.Log.EpochEnd(p.LastEpoch)
-		if epoch < 0 || end < 0 {
-			return a, fmt.Errorf("%w: a follower's last record has epoch %d", partition.ErrNoCommonEpoch, p.LastEpoch)
+		if a.Diverging, err = v.Diverging(p.LastEpoch, p.Offset); err != nil {
+			return a, fmt.Errorf("%w: a follower's last record has epoch %d", err, p.LastEpoch)
 		}
-		if epoch < p.LastEpoch || end < p.Offset {
-			a.Diverging = &partition.EpochEnd{Epoch: epoch, End: end}
+		if a.Diverging != nil {
 			return a, nil
 		}
 	}

@@ -143,7 +143,7 @@ func (r *Replica) Producers(ctx context.Context, f func(*partition.Producers, er
 // done is called once; partition.ErrStaleEpoch
 // says that the log holds that epoch already, and logEpoch above which one the controller must go.
 func (r *Replica) Lead(epoch int32, m partition.Membership, done func(logEpoch int32, err error)) {
-	r.shard.box.Post(message{kind: msgLead, replica: r, epoch: epoch, membership: m, led: done})
+	r.shard.box.Post(message{kind: msgLead, replica: r, epoch: epoch, membership: &m, led: done})
 }
 
 // Resign ends this box's leadership; epoch is the new leader's, or -1.

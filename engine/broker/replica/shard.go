@@ -51,7 +51,7 @@ type message struct {
 	producers func(*partition.Producers, error)
 	led       func(int32, error)
 
-	membership partition.Membership
+	membership *partition.Membership
 	member     partition.Member
 	copy       *CopyRequest
 	removed    func(seglog.Removed, error)
@@ -147,7 +147,7 @@ func (s *shard) handle(m *message) {
 		}
 		m.producers(&r.own.state.Producers, nil)
 	case msgLead:
-		s.onLead(r, m.epoch, m.membership, m.led)
+		s.onLead(r, m.epoch, *m.membership, m.led)
 	case msgResign:
 		s.onResign(r, m.epoch)
 	case msgCopy:

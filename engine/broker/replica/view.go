@@ -59,6 +59,31 @@ func (v *View) moved(old *View) bool {
 		v.Leader != old.Leader || v.Err != old.Err || v.Start != old.Start
 }
 
+// CheckEpoch compares the leader epoch that somebody knows, -1 for any, with the present one (KIP-320): partition.ErrFenced,
+// partition.ErrUnknownEpoch.
+func (v *View) CheckEpoch(known int32) error {
+	switch {
+	case known < 0 || known == v.LeaderEpoch:
+		return nil
+	case known < v.LeaderEpoch:
+		return partition.ErrFenced
+	}
+	return partition.ErrUnknownEpoch
+}
+
+// Diverging says where this log and one part that goes to offset with a last record of epoch last; nil where it is a beginning
+// of this one (KIP-595). partition.ErrNoCommonEpoch: this log knows no such epoch.
+func (v *View) Diverging(last int32, offset int64) (*partition.EpochEnd, error) {
+	epoch, end := v.Log.EpochEnd(last)
+	switch {
+	case epoch < 0 || end < 0:
+		return nil, partition.ErrNoCommonEpoch
+	case epoch < last || end < offset:
+		return &partition.EpochEnd{Epoch: epoch, End: end}, nil
+	}
+	return nil, nil
+}
+
 // news reports whether somebody who waits has something new to look at.
 func (w *Waiter) news(v, old *View) bool {
 	if w.follower {
