@@ -29,7 +29,7 @@
 //	broker/seglog           a partition's log on disk
 //	broker/partition        a partition's rules: producers, epochs, high watermark, who is in sync; pure
 //	broker/replica          owner of the partitions, in shards: leaders and followers
-//	broker/fetcher          owner of what this box follows: whom it asks, what it vouches for (node does not wire it yet)
+//	broker/fetcher          owner of what this box follows: whom it asks, what it vouches for
 //	broker/remote           asks other boxes' brokers in Kafka's protocol, for the fetcher
 //	broker/topics           owner of the log directories: opens, leads, retains and deletes what the catalog says
 //	broker/catalog          what the znodes under /cairn/kafka say, as immutable snapshots; pure
@@ -77,7 +77,8 @@
 // (replica/copy.go, Position); remote carries that as a Fetch on a pipe of the link; (2) kafkaserver answers it like any
 // Fetch, up to the log's end, or says where the logs part; (3) the follower's shard checks and appends, or cuts; (4) its
 // flush comes back, its view says how far it vouches, and the fetcher tells the leader; (5) the leader's shard moves the
-// high watermark to what all in sync vouch for, and answers who waits for acks=all.
+// high watermark to what all in sync vouch for, and answers who waits for acks=all. (Several servers take no --kafka-listen
+// yet: no user comes here.)
 //
 // A ZooKeeper write. (1) zkserver decodes it, and hands it to the ensemble; (2) a box that does not lead sends it over the
 // link, in a stream whose order is kept (ensemble/forward.go); the leader stamps its time, gathers (ensemble/gather.go), proposes;

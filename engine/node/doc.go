@@ -2,6 +2,6 @@
 // of the others, and stops them in reverse. It is wiring only. It adapts the ensemble to the tree that the broker
 // declares (tree.go), and the broker's rooms to what its server declares (kafka.go).
 //
-// It owns no goroutine but the one that carries the start, which ends when the box is ready. It must not decide anything
-// that a room could.
+// It owns no goroutine but the one that carries the start, which ends when the box is ready, and those that put a question to
+// another box, which end with its answer. It must not decide anything that a room could.
 package node
