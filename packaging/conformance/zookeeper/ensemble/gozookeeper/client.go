@@ -36,13 +36,15 @@ func (h *hosts) Len() int            { return 1 }
 func (h *hosts) Connected()          {}
 
 // Next spaces the attempts: go-zookeeper waits a second after a round without success, which is too long here, or not at all.
+// Without a server it says that the round is over: only then does go-zookeeper end the requests that it has not sent, and
+// who waits for them before it names another server would wait for ever.
 func (h *hosts) Next() (string, bool) {
 	time.Sleep(10 * time.Millisecond)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.next++
 	if len(h.list) == 0 {
-		return nowhere, false
+		return nowhere, true
 	}
 	return h.list[h.next%len(h.list)], false
 }
@@ -187,9 +189,11 @@ func (c *client) saw(state zk.State) bool {
 	return false
 }
 
-// lost tells whether an operation's outcome is not known.
+// lost tells whether an operation's outcome is not known. A request that go-zookeeper is just writing when the connection
+// ends fails with what the socket says.
 func lost(err error) bool {
-	return errors.Is(err, zk.ErrConnectionClosed) || errors.Is(err, zk.ErrNoServer)
+	var socket *net.OpError
+	return errors.Is(err, zk.ErrConnectionClosed) || errors.Is(err, zk.ErrNoServer) || errors.As(err, &socket)
 }
 
 // again asks until the answer is one.
