@@ -242,9 +242,6 @@ func zooConfig(nc node.Config, cfg *configs.Config, log *slog.Logger) (node.Conf
 		nc.ZooKeeper.Listen = cfg.ZooKeeperListen
 	}
 	if cfg.Given("kafka-listen") {
-		if nc.Ensemble != nil {
-			return nc, errors.New("a box of an ensemble of several servers does not serve Kafka yet: leave --kafka-listen out, or start a box by itself")
-		}
 		nc.Kafka, err = kafkaConfig(cfg)
 	}
 	return nc, err

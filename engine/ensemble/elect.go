@@ -37,8 +37,10 @@ func (o *owner) promised(m *pb.Message) error {
 		"set back to an older state: put the newer one back", ErrForgot, last, quorum.ServerOf(m.GetFrom()), m.GetCommit(), o.e.cfg.Dir)
 }
 
-// gone follows the end of another box's connection. On the leader that box's lease ends; a leader that is gone is forgotten.
+// gone follows the end of another box's connection. On the leader that box's lease ends, and on who comes to lead before it
+// is heard again; a leader that is gone is forgotten.
 func (o *owner) gone(box uint64) {
+	o.ended[box] = true
 	delete(o.said, box) // its next process may be another build
 	for _, id := range o.idsOf(box) {
 		delete(o.disk.catching, id)

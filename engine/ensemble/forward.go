@@ -425,6 +425,7 @@ func (o *owner) reportTouched() {
 // heard notes that a box lives.
 func (o *owner) heard(box uint64) {
 	o.heardAt[box] = o.now.Mono
+	delete(o.ended, box)
 	if box == o.leader() {
 		o.leaderHeard = o.now.Mono
 	}

@@ -108,7 +108,7 @@ func (e *Ensemble) start(log *raftlog.Log, r *raftlog.Recovered, m member) (*own
 	o := &owner{
 		e: e, keep: keep, log: log, member: m, applied: r.Snapshot.Index, term: r.HardState.Term, vote: r.HardState.Vote,
 		incarnation: binary.BigEndian.Uint64(nonce[:]), pending: make(map[origin]*proposal),
-		heardAt: make(map[uint64]time.Duration), gathering: gathering{delay: max(e.cfg.FlushDelay, 0)},
+		heardAt: make(map[uint64]time.Duration), ended: make(map[uint64]bool), gathering: gathering{delay: max(e.cfg.FlushDelay, 0)},
 	}
 	o.up.gathering.delay = o.gathering.delay
 	o.snap.last = startedFrom(r.Snapshot.Index, e.tree)

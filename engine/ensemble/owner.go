@@ -41,6 +41,7 @@ type owner struct {
 	changes   memberChanges
 	promises  promises
 	heardAt   map[uint64]time.Duration // when each server was heard last
+	ended     map[uint64]bool          // those whose connection has ended, and who were not heard since
 
 	// Proposals: gathered for the next append, and in flight by request id.
 	incarnation  uint64 // tells this process's request ids from those of its predecessors in the log

@@ -114,6 +114,9 @@ func (o *owner) becomeReady() {
 	o.ready, o.again, o.readySince = true, true, max(o.now.Mono, 1)
 	o.available()
 	o.keep.Lead(o.now, o.e.tree.Sessions(), o.silence())
+	for box := range o.ended {
+		o.keep.Gone(o.now, box)
+	}
 	o.nextKeep = o.now.Mono
 	o.tellRole()
 }
