@@ -119,6 +119,12 @@ type question struct {
 	Name   string                     `json:",omitempty"` // ensure
 	After  *controller.PartitionEpoch `json:",omitempty"` // epochs: those behind it
 	InSync *controller.AlterInSync    `json:",omitempty"`
+	Leave  *controller.Leave          `json:",omitempty"`
+}
+
+// by is whether the question is what its box may ask: brokers speak for themselves.
+func (q *question) by(box uint64) bool {
+	return (q.InSync == nil || q.InSync.Broker == int32(box)) && (q.Leave == nil || q.Leave.Broker == int32(box))
 }
 
 // The questions.
@@ -128,6 +134,7 @@ const (
 	askEnsure = "ensure" // of the controller: that a topic be there
 	askIDs    = "ids"    // of the controller: a block of producer ids
 	askInSync = "insync" // of the controller: other in-sync replicas
+	askLeave  = "leave"  // of the controller: others to lead what a broker leads that stops
 )
 
 // reply is the answer. Code is Kafka's.
@@ -158,7 +165,7 @@ const replyTime = 4 * time.Second
 func (x *boxes) Ask(from uint64, b []byte) []byte {
 	k := x.broker.Load()
 	var q question
-	if k == nil || json.Unmarshal(b, &q) != nil || q.InSync != nil && q.InSync.Broker != int32(from) {
+	if k == nil || json.Unmarshal(b, &q) != nil || !q.by(from) {
 		return nil
 	}
 	answers := make(chan reply, 1)

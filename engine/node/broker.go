@@ -41,6 +41,7 @@ type broker struct {
 	server      *kafkaserver.Server
 
 	brokerEpoch atomic.Int64 // of this box's registration, as the catalog shows it; 0 while it shows none
+	stopping    atomic.Bool  // the box stops: it registers no more
 	settled     func()       // what begin was given; set before the catalog follows the tree
 	seen        bool         // the catalog has shown this start of the box; of the goroutine that applies entries
 }
@@ -186,6 +187,7 @@ func (b *broker) openServer() error {
 		server.Stop(ctx)
 		return nil
 	})
+	n.closes("leadership of partitions", func() error { b.leave(); return nil })
 	return nil
 }
 

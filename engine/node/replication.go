@@ -67,7 +67,7 @@ func (b *broker) watchRegistration(s *catalog.Snapshot) {
 	if b.fetcher != nil {
 		b.fetcher.Registered(epoch)
 	}
-	if before != 0 && epoch == 0 && b.fetcher != nil {
+	if before != 0 && epoch == 0 && b.fetcher != nil && !b.stopping.Load() {
 		b.n.deps.Observer.Log.Warn("this broker's registration has ended: it was not heard for too long, and registers again")
 		b.register()
 	}
@@ -199,6 +199,16 @@ func (b *broker) answer(q question, done func(reply)) {
 				}
 				r.InSync = append(r.InSync, out)
 			}
+			done(r)
+		})
+	case askLeave:
+		if q.Leave == nil {
+			done(reply{Code: kerr.InvalidRequest.Code})
+			return
+		}
+		b.controller.Leave(*q.Leave, func(led int, err error) {
+			r := reply{Count: int32(led)}
+			r.Code, r.Message = codeOf(err)
 			done(r)
 		})
 	default:

@@ -174,6 +174,8 @@ func (r *room) run(f []string) {
 		r.inSync(f[1:])
 	case "reassign":
 		r.reassign(f[1:])
+	case "leave":
+		r.leave(f[1:])
 	case "ids":
 		r.c.AllocateProducerIDs(func(first int64, n int32, err error) { r.printf("producer ids from %d, %d: %v", first, n, err) })
 	case "ensure":
@@ -408,6 +410,15 @@ func (r *room) reassign(f []string) {
 	r.c.AlterReassignments(AlterReassignments{Partitions: []Reassignment{one}}, func(results []PartitionResult) {
 		r.printf("reassign %s: %s", f[0], show(results[0].Err))
 	})
+}
+
+func (r *room) leave(f []string) {
+	id, _ := strconv.Atoi(f[0])
+	req := Leave{Broker: int32(id)}
+	if b := r.catalog.Current().Broker(req.Broker); b != nil && !slices.Contains(f, "stale") {
+		req.BrokerEpoch = b.Epoch
+	}
+	r.c.Leave(req, func(led int, err error) { r.printf("leave %d: still leads %d, %v", id, led, err) })
 }
 
 // failNext lets the next multi that creates or sets a path with that text fail: fail full|uncertain|lost|version [applied] [at TEXT]

@@ -91,7 +91,7 @@ func firstState(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32) (s
 	}
 	for _, r := range p.Replicas {
 		b := s.Broker(r)
-		if b == nil {
+		if b == nil || f.leaving.has(s, r) {
 			continue
 		}
 		if dir := chooseDirectory(b, t.ID, index); !dir.IsZero() {
@@ -123,14 +123,16 @@ func chooseDirectory(b *catalog.Broker, topic catalog.UUID, partition int32) cat
 // elect is the state that a partition should have. changed is false when it has it already.
 //
 // The rules are KIP-966's: a replica whose broker or log directory is gone leaves the ISR; while the ISR is smaller than
-// min.insync.replicas, those that left it stay eligible (ELR); a leader comes from the ISR, else from the ELR, else,
+// min.insync.replicas, those that left it stay eligible (ELR); so does one that is about to stop, unless no other is in it; a leader comes from the ISR, else from the ELR, else,
 // where the topic allows unclean election, from any replica that lives. A leader of an earlier registration does not
 // count: it is elected again, with a new epoch.
 func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, kind electionKind) (next catalog.PartitionState, changed bool) {
 	p := t.Partitions[index]
 	next = p.State()
-	gone := func(r int32) bool { return !s.ReplicaOnline(p, r) }
-	next.ISR = slices.DeleteFunc(slices.Clone(p.ISR), gone)
+	next.ISR = without(p.ISR, func(r int32) bool { return !s.ReplicaOnline(p, r) })
+	if stay := without(next.ISR, func(r int32) bool { return f.leaving.has(s, r) }); len(stay) > 0 {
+		next.ISR = stay
+	}
 	next.ELR = eligibleLeaders(t, p, next.ISR)
 	var waiting bool
 	if next.Leader, waiting = choose(s, f, t, p, &next, kind); waiting {
@@ -148,6 +150,11 @@ func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, kind el
 	changed = changed || !slices.Equal(next.ISR, p.ISR) || !slices.Equal(next.ELR, p.ELR)
 	next.ControllerEpoch = s.ControllerEpoch
 	return next, changed
+}
+
+// without is a list less what is named.
+func without(list []int32, gone func(int32) bool) []int32 {
+	return slices.DeleteFunc(slices.Clone(list), gone)
 }
 
 // choose finds the leader, and moves it into next's ISR if it was outside. waiting says that a replica in sync is

@@ -120,7 +120,7 @@ func newOwner(cfg Config, deps Deps) *owner {
 		multis:   deps.Observer.Metrics.Counter("cairn_controller_multis_total"),
 		failures: deps.Observer.Metrics.Counter("cairn_controller_multi_failures_total"),
 	}
-	o.facts = facts{epochs: epochs{}, partitionsMax: cfg.PartitionsMax, thisBroker: cfg.BrokerID}
+	o.facts = facts{epochs: epochs{}, leaving: leaving{}, partitionsMax: cfg.PartitionsMax, thisBroker: cfg.BrokerID}
 	o.facts.newID = func() (catalog.UUID, error) { return catalog.NewUUID(o.random) }
 	return o
 }
@@ -186,7 +186,7 @@ func (o *owner) lead(l catalog.Leadership) {
 	for _, p := range o.requests {
 		p.inFlight, p.part = false, false
 	}
-	o.facts.epochs = epochs{}
+	o.facts.epochs, o.facts.leaving = epochs{}, leaving{}
 	o.removals = map[catalog.UUID]*removal{}
 	if !l.Leader {
 		if o.phase > follower {

@@ -53,7 +53,7 @@ type inSyncAlteration struct {
 	results []InSyncResult
 }
 
-func (a *inSyncAlteration) step(w *work, _ *facts) outcome {
+func (a *inSyncAlteration) step(w *work, f *facts) outcome {
 	if a.planned == nil {
 		a.planned = map[int]catalog.PartitionState{}
 	}
@@ -63,13 +63,13 @@ func (a *inSyncAlteration) step(w *work, _ *facts) outcome {
 			return again
 		}
 		change := &a.req.Partitions[i]
-		a.results = append(a.results, InSyncResult{change.Topic, change.Partition, a.alter(w, i, change)})
+		a.results = append(a.results, InSyncResult{change.Topic, change.Partition, a.alter(w, f, i, change)})
 	}
 	return ready
 }
 
 // alter plans one change. The rules are those of ReplicationControlManager.alterPartition.
-func (a *inSyncAlteration) alter(w *work, at int, change *InSyncChange) *Error {
+func (a *inSyncAlteration) alter(w *work, f *facts, at int, change *InSyncChange) *Error {
 	b := w.now.Broker(a.req.Broker)
 	if b == nil || b.Epoch != a.req.BrokerEpoch {
 		return &Error{Kind: kerr.StaleBrokerEpoch}
@@ -109,6 +109,8 @@ func (a *inSyncAlteration) alter(w *work, at int, change *InSyncChange) *Error {
 		// One that stays is judged by what lives; one that joins has vouched in the registration that is named, and in no other.
 		if joins := !slices.Contains(p.ISR, r.Broker); joins && !eligible(w.now, p, r) {
 			return refuse(kerr.IneligibleReplica, "Broker %d is not registered under epoch %d, or its log directory is gone.", r.Broker, r.Epoch)
+		} else if joins && f.leaving.has(w.now, r.Broker) {
+			return refuse(kerr.IneligibleReplica, "Broker %d is about to stop.", r.Broker)
 		}
 	}
 	next := p.State()

@@ -71,6 +71,7 @@ func (o *owner) notice(s *catalog.Snapshot) {
 		})
 		if !catalog.SameBrokers(o.planned, s) {
 			o.all, o.sweep = true, ""
+			o.facts.leaving.forget(s)
 		}
 	}
 	o.planned = s

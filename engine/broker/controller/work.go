@@ -67,7 +67,8 @@ func put(exists bool, path string, data []byte) catalog.Op {
 
 // facts are what a plan needs beside the snapshot.
 type facts struct {
-	epochs epochs
+	epochs  epochs
+	leaving leaving
 	// newID draws topic ids.
 	newID func() (catalog.UUID, error)
 	// partitionsMax bounds the partitions of the cluster.
