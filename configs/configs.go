@@ -33,6 +33,13 @@ type Config struct {
 	Lan bool `toml:"lan"`
 	// ZooCfg is a zoo.cfg of Apache ZooKeeper: the ZooKeeper wing alone, set up by it.
 	ZooCfg string `toml:"zoo-cfg"`
+	// Join are the addresses host:port of the boxes of a cluster, this one among them, in the same order on all of them. Empty:
+	// the box is alone.
+	Join []string `toml:"join"`
+	// LinkListen is the address for the other boxes of the cluster.
+	LinkListen string `toml:"link-listen"`
+	// Box says which of Join this is, from 1 on; 0: the one whose address is this host's, with LinkListen's port.
+	Box int `toml:"box"`
 	// LinearizableReads makes every read of a ZooKeeper client wait for a round among the servers.
 	LinearizableReads bool `toml:"linearizable-reads"`
 	// Roles are the wings that serve: kafka, zookeeper, or both with a comma.
@@ -54,6 +61,7 @@ const (
 	kafkaPort     = "9092"
 	zookeeperPort = "2181"
 	httpPort      = "9600"
+	linkPort      = "9601"
 )
 
 // Roles of a box.
@@ -69,6 +77,7 @@ func Defaults() Config {
 		KafkaListen:     "127.0.0.1:" + kafkaPort,
 		ZooKeeperListen: "127.0.0.1:" + zookeeperPort,
 		HTTPListen:      "127.0.0.1:" + httpPort,
+		LinkListen:      "127.0.0.1:" + linkPort,
 		Roles:           RoleKafka + "," + RoleZooKeeper,
 		LogLevel:        "info",
 		given:           map[string]bool{},
@@ -80,7 +89,7 @@ func (c *Config) strings() map[string]*string {
 	return map[string]*string{
 		"data": &c.Data, "kafka-listen": &c.KafkaListen, "zookeeper-listen": &c.ZooKeeperListen, "http-listen": &c.HTTPListen,
 		"kafka-advertise": &c.KafkaAdvertise, "zoo-cfg": &c.ZooCfg, "roles": &c.Roles, "log-level": &c.LogLevel,
-		"memory": &c.Memory, "clock": &c.Clock,
+		"memory": &c.Memory, "clock": &c.Clock, "link-listen": &c.LinkListen,
 	}
 }
 
@@ -93,7 +102,7 @@ func (c *Config) switches() map[string]*bool {
 func Names() []string {
 	c := Defaults()
 	names := slices.AppendSeq(slices.Collect(maps.Keys(c.strings())), maps.Keys(c.switches()))
-	names = append(names, "kafka")
+	names = append(names, "kafka", "join", "box")
 	slices.Sort(names)
 	return names
 }
@@ -105,6 +114,19 @@ func (c *Config) Given(name string) bool { return c.given[name] }
 func (c *Config) Set(name, value string) error {
 	if p, ok := c.strings()[name]; ok {
 		*p = value
+		c.given[name] = true
+		return nil
+	}
+	if name == "box" {
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return fmt.Errorf("box is %q, want the number of this box among those that join names, from 1 on", value)
+		}
+		c.Box, c.given[name] = n, true
+		return nil
+	}
+	if name == "join" {
+		c.Join = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
 		c.given[name] = true
 		return nil
 	}
@@ -168,16 +190,19 @@ func (c *Config) ReadEnvironment(environ []string) error {
 // Finish applies what follows from other settings and checks the whole.
 func (c *Config) Finish() error {
 	if c.Lan {
-		for name, port := range map[string]string{"kafka-listen": kafkaPort, "zookeeper-listen": zookeeperPort, "http-listen": httpPort} {
+		for name, port := range map[string]string{"kafka-listen": kafkaPort, "zookeeper-listen": zookeeperPort, "http-listen": httpPort, "link-listen": linkPort} {
 			if !c.given[name] {
 				*c.strings()[name] = ":" + port
 			}
 		}
 	}
-	for _, name := range []string{"kafka-listen", "zookeeper-listen", "http-listen", "kafka-advertise"} {
+	for _, name := range []string{"kafka-listen", "zookeeper-listen", "http-listen", "link-listen", "kafka-advertise"} {
 		if err := checkAddress(name, *c.strings()[name]); err != nil {
 			return err
 		}
+	}
+	if err := c.checkJoin(); err != nil {
+		return err
 	}
 	for _, role := range strings.Split(c.Roles, ",") {
 		if role != RoleKafka && role != RoleZooKeeper {
@@ -195,6 +220,38 @@ func (c *Config) Finish() error {
 	}
 	_, err := c.Level()
 	return err
+}
+
+// JoinMax is how many boxes make a cluster at most.
+const JoinMax = 254
+
+func (c *Config) checkJoin() error {
+	switch {
+	case len(c.Join) == 0 && (c.given["box"] || c.given["link-listen"]):
+		return errors.New("box and link-listen are for a cluster: name the addresses of its boxes with join")
+	case len(c.Join) == 0:
+		return nil
+	case c.ZooCfg != "":
+		return errors.New("join and zoo-cfg both say who belongs to the cluster: give one of them")
+	case len(c.Join) > JoinMax:
+		return fmt.Errorf("join names %d boxes, and a cluster has %d at most", len(c.Join), JoinMax)
+	case c.Box < 0 || c.Box > len(c.Join) || c.given["box"] && c.Box == 0:
+		return fmt.Errorf("box is %d, and join names the boxes 1 to %d", c.Box, len(c.Join))
+	case c.LinkListen == "":
+		return errors.New("link-listen is empty: the other boxes of the cluster must reach this one")
+	}
+	for i, address := range c.Join {
+		if err := checkAddress("join", address); err != nil {
+			return err
+		}
+		if host, port, _ := net.SplitHostPort(address); host == "" || port == "0" {
+			return fmt.Errorf("join names %q: every box must know where to find the others, want host:port", address)
+		}
+		if slices.Contains(c.Join[:i], address) {
+			return fmt.Errorf("join names %s twice", address)
+		}
+	}
+	return nil
 }
 
 // HasRole reports whether a wing serves.

@@ -60,6 +60,15 @@ func TestBadInputSaysWhatToDo(t *testing.T) {
 		"clock = \"maybe\"":          "want trusted",
 		"data = 3":                   "incompatible types",
 		"completely-different = 1":   "known are",
+
+		"box = 1":                                  "name the addresses of its boxes with join",
+		"join = [\"a\"]":                           "want host:port",
+		"join = [\":1\"]":                          "where to find the others",
+		"join = [\"a:1\", \"b:1\", \"a:1\"]":       "names a:1 twice",
+		"join = [\"a:1\", \"b:1\"]\nbox = 3":      "names the boxes 1 to 2",
+		"join = [\"a:1\", \"b:1\"]\nbox = 0":      "names the boxes 1 to 2",
+		"join = [\"a:1\"]\nlink-listen = \"\"":    "must reach this one",
+		"join = [\"a:1\"]\nzoo-cfg = \"zoo.cfg\"": "give one of them",
 	} {
 		if err := read(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", text, err, want)

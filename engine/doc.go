@@ -77,8 +77,11 @@
 // (replica/copy.go, Position); remote carries that as a Fetch on a pipe of the link; (2) kafkaserver answers it like any
 // Fetch, up to the log's end, or says where the logs part; (3) the follower's shard checks and appends, or cuts; (4) its
 // flush comes back, its view says how far it vouches, and the fetcher tells the leader; (5) the leader's shard moves the
-// high watermark to what all in sync vouch for, and answers who waits for acks=all. (Several servers take no --kafka-listen
-// yet: no user comes here.)
+// high watermark to what all in sync vouch for, and answers who waits for acks=all.
+//
+// A box stops (node/leave.go). (1) The controller elects others where it leads, and takes it out of the in-sync replicas; (2) its
+// doors close once what is in hand is answered; (3) it hands on the leadership of the ensemble; (4) the end of its link ends its
+// registration.
 //
 // A ZooKeeper write. (1) zkserver decodes it, and hands it to the ensemble; (2) a box that does not lead sends it over the
 // link, in a stream whose order is kept (ensemble/forward.go); the leader stamps its time, gathers (ensemble/gather.go), proposes;

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"cairn/configs"
 	"cairn/engine/ensemble/zkserver/zoocfg"
@@ -36,7 +37,8 @@ func startCommand() *cobra.Command {
 		Use: "start", Short: "Start a box: Kafka on :9092, ZooKeeper on :2181, HTTP on :9600", Args: cobra.NoArgs,
 		Long: "Start a box. With nothing said it keeps its data in ./cairn-data and listens on loopback. Every flag is also a\n" +
 			"key of cairn.toml (--config) and a variable: --data is CAIRN_DATA.",
-		Example: "  cairn start\n  cairn start --data /var/lib/cairn --lan\n  cairn start --zoo-cfg /etc/zookeeper/conf/zoo.cfg",
+		Example: "  cairn start\n  cairn start --data /var/lib/cairn --lan\n  cairn start --zoo-cfg /etc/zookeeper/conf/zoo.cfg\n" +
+			"  cairn start --lan --join box-1.lan:9601 --join box-2.lan:9601 --join box-3.lan:9601",
 	}
 	d := configs.Defaults()
 	f := c.Flags()
@@ -46,6 +48,9 @@ func startCommand() *cobra.Command {
 	f.String("kafka-advertise", "", "host:port that Kafka clients are told; default is the address that they came in on")
 	f.String("zookeeper-listen", d.ZooKeeperListen, "address for ZooKeeper clients")
 	f.String("http-listen", d.HTTPListen, "address for metrics, health and ZooKeeper's admin commands")
+	f.StringSlice("join", nil, "host:port of every box of the cluster, this one among them, in the same order on all; repeated or with commas")
+	f.Int("box", 0, "which of --join this box is, from 1 on; default is the one whose address is this host's, with the port of --link-listen")
+	f.String("link-listen", d.LinkListen, "address for the other boxes of the cluster; default is its own of --join")
 	f.Bool("lan", false, "listen on all interfaces where no address is given")
 	f.String("zoo-cfg", "", "Apache ZooKeeper's zoo.cfg: the ZooKeeper wing alone, set up by it")
 	f.Bool("linearizable-reads", false, "ZooKeeper reads wait for a round among the servers, so that none shows an old value")
@@ -76,7 +81,11 @@ func configuration(c *cobra.Command) (*configs.Config, error) {
 	}
 	for _, name := range configs.Names() {
 		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed {
-			if err := cfg.Set(name, flag.Value.String()); err != nil {
+			value := flag.Value.String()
+			if list, ok := flag.Value.(pflag.SliceValue); ok {
+				value = strings.Join(list.GetSlice(), ",")
+			}
+			if err := cfg.Set(name, value); err != nil {
 				return nil, err
 			}
 		}
@@ -193,7 +202,12 @@ func nodeConfig(cfg *configs.Config, log *slog.Logger) (node.Config, error) {
 		nc.ZooKeeper = &node.ZooKeeper{Listen: cfg.ZooKeeperListen, LinearizableReads: cfg.LinearizableReads}
 	}
 	if cfg.HasRole(configs.RoleKafka) && cfg.KafkaListen != "" {
-		nc.Kafka, err = kafkaConfig(cfg)
+		if nc.Kafka, err = kafkaConfig(cfg); err != nil {
+			return nc, err
+		}
+	}
+	if len(cfg.Join) > 0 {
+		err = joinConfig(&nc, cfg, log)
 	}
 	return nc, err
 }

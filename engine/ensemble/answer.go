@@ -71,6 +71,8 @@ func (o *owner) stand(q ask) answer {
 		return answer{Standing: standingStranger}
 	case m.Disk == q.Disk:
 		return answer{Standing: standingMember, Raft: m.Raft, Founders: o.roster.Founders, Learners: o.roster.FoundingLearners}
+	case o.ready && unclaimed(m):
+		o.replaceDisk(q) // raft counts a server that it has just been told of as alive
 	case o.ready && o.lives(m.Raft):
 		return answer{Standing: standingOccupied}
 	case o.ready:
@@ -96,18 +98,27 @@ func (o *owner) meet(q ask) answer {
 // waitsMax is how long a server that asked counts as waiting to be added.
 const waitsMax = 3 * time.Second
 
+// stranger is a server that has asked and does not belong.
+type stranger struct {
+	at   time.Duration
+	line string // of the configuration, as it says itself; empty when it says none
+}
+
+// lineMax bounds that line: a name of the longest and a few addresses.
+const lineMax = 1024
+
 // waits notes a server that is there and does not belong yet.
 func (o *owner) waits(q ask) {
 	if o.strangers == nil {
-		o.strangers = map[uint64]time.Duration{}
+		o.strangers = map[uint64]stranger{}
 	}
-	for server, at := range o.strangers {
-		if o.now.Mono-at > waitsMax {
+	for server, s := range o.strangers {
+		if o.now.Mono-s.at > waitsMax {
 			delete(o.strangers, server)
 		}
 	}
-	if len(o.strangers) < quorum.ServersMax {
-		o.strangers[q.Server] = o.now.Mono
+	if len(o.strangers) < quorum.ServersMax && len(q.Line) <= lineMax {
+		o.strangers[q.Server] = stranger{o.now.Mono, q.Line}
 	}
 }
 
@@ -116,14 +127,17 @@ func (o *owner) lives(id uint64) bool {
 	return id == o.id || o.peersOf().Live(id)
 }
 
+// unclaimed tells whether nobody has begun under a member's raft id: it was given to a server whose disk was not known, and is told
+// to one disk only.
+func unclaimed(m quorum.Member) bool { return m.Disk == "" && quorum.IncarnationOf(m.Raft) > 0 }
+
 // replaceDisk gives a server whose disk is another one a new raft id. The old id leaves; what it had acknowledged counts no
 // more, and the new one votes once it has the log.
 func (o *owner) replaceDisk(q ask) {
 	if o.changes.running {
 		return
 	}
-	if m, _ := o.roster.Member(q.Server); m.Disk == "" && quorum.IncarnationOf(m.Raft) > 0 {
-		// Nobody has begun under an id that was given to a server whose disk was not known: that is told to one disk only.
+	if m, _ := o.roster.Member(q.Server); unclaimed(m) {
 		if next, ok := o.roster.Claim(m.Raft, q.Disk); ok {
 			o.proposeRoster(next, fmt.Sprintf("server %d is there", q.Server))
 		}

@@ -55,6 +55,9 @@ type Config struct {
 	// Servers is the configuration that a fresh ensemble begins with, as /zookeeper/config will show it; the one in the
 	// tree knows better. Empty: there is none, and the membership stays as it is.
 	Servers quorum.Config
+	// Admit takes servers in that ask and name their own line, as observers, and lets observers vote so that 1 voter becomes 3
+	// and 3 become 5. All of an ensemble say the same. Otherwise only reconfig changes who belongs to it.
+	Admit bool
 	// Limits are this room's maxima. The zero value derives them for the least memory.
 	Limits limits.ZooKeeper
 	// TickTime is ZooKeeper's tickTime: the grain of session expiry. Default 2 s.

@@ -32,6 +32,8 @@ type ask struct {
 	Raft uint64 `json:"raft,omitempty"`
 	// Rules are the newest that the box can run, 0 where it does not say.
 	Rules uint32 `json:"rules,omitempty"`
+	// Line is the asker's line of the configuration, where servers are taken in by themselves.
+	Line string `json:"line,omitempty"`
 	// Cluster asks for the ensemble as the leader sees it instead.
 	Cluster bool `json:"cluster,omitempty"`
 }
@@ -121,7 +123,11 @@ func (o *owner) askOthers() {
 
 // question is what this box asks: how it stands, or how the ensemble does.
 func (o *owner) question(cluster bool) []byte {
-	b, err := json.Marshal(ask{Server: o.e.cfg.Box, Disk: o.member.Disk, Raft: o.member.Raft, Rules: o.e.cfg.Rules, Cluster: cluster})
+	q := ask{Server: o.e.cfg.Box, Disk: o.member.Disk, Raft: o.member.Raft, Rules: o.e.cfg.Rules, Cluster: cluster}
+	if s, ok := o.e.cfg.Servers.Server(int64(q.Server)); ok && o.e.cfg.Admit {
+		q.Line = s.Text()
+	}
+	b, err := json.Marshal(q)
 	if err != nil {
 		panic(err) // numbers and strings only
 	}
@@ -184,9 +190,13 @@ func (o *owner) say(server uint64, a answer) {
 	log := o.e.deps.Observer.Log
 	switch a.Standing {
 	case standingStranger:
+		if o.e.cfg.Admit {
+			log.Info("this server asks to be taken into the ensemble", "server", o.e.cfg.Box, "asks", server)
+			break
+		}
 		log.Warn("this server does not belong to the ensemble yet: add it with reconfig", "server", o.e.cfg.Box, "says", server)
 	case standingOccupied:
-		log.Error("another box is this server and is alive: two boxes have the same myid", "server", o.e.cfg.Box, "says", server)
+		log.Error("another box is this server and is alive: two boxes have the same number", "server", o.e.cfg.Box, "says", server)
 	case standingOlder:
 		o.join.older = fmt.Sprintf("the tree's rules are version %d and this build (%s) knows up to version %d: start the build that server %d runs (%s)",
 			a.Rules, o.e.cfg.Build, o.e.cfg.Rules, server, a.Build)
@@ -199,6 +209,9 @@ func (o *owner) say(server uint64, a answer) {
 
 // why is what a box in limbo waits for.
 func (j *joining) why(o *owner) string {
+	if j.said == standingStranger && o.e.cfg.Admit {
+		return "it asks to be taken in, and the leader's log says why it is not"
+	}
 	if j.said == standingStranger {
 		return "add it with reconfig, or with `cairn cluster add`"
 	}

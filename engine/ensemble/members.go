@@ -38,8 +38,9 @@ type memberChanges struct {
 	changing bool          // a change of raft's membership is proposed and not applied
 	since    time.Duration // when it was
 	next     time.Duration
-	parts    time.Duration // when this box, which leads and is to go, hands over; 0: it is not to go
-	reconfig origin        // the client's change that is under way
+	parts    time.Duration     // when this box, which leads and is to go, hands over; 0: it is not to go
+	reconfig origin            // the client's change that is under way
+	refused  map[uint64]string // why servers that asked were not taken in, as it was said
 	claimed  time.Duration
 	settling []settling
 }
@@ -135,6 +136,9 @@ func (o *owner) tendMembers() {
 		return
 	}
 	if m.changing && o.now.Mono-m.since < changeMax || len(o.conf.VotersOutgoing) > 0 {
+		return
+	}
+	if o.e.cfg.Admit && o.grow() {
 		return
 	}
 	step := quorum.Next(o.servers, o.roster, quorum.Membership{Voters: o.conf.Voters, Learners: o.conf.Learners}, o.peersOf())
@@ -261,7 +265,7 @@ func (o *owner) reconfigured(request []byte) (quorum.Config, jute.Code, error) {
 	for _, s := range next.Servers {
 		m, ok := o.roster.Member(uint64(s.ID))
 		waits, there := o.strangers[uint64(s.ID)]
-		if !s.Observer && (ok && peers.Live(m.Raft) || there && o.now.Mono-waits <= waitsMax) {
+		if !s.Observer && (ok && peers.Live(m.Raft) || there && o.now.Mono-waits.at <= waitsMax) {
 			live++
 		}
 	}

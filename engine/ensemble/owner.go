@@ -37,7 +37,7 @@ type owner struct {
 	servers   quorum.Config
 	roster    quorum.Roster
 	join      joining
-	strangers map[uint64]time.Duration // servers that asked and do not belong: when they did
+	strangers map[uint64]stranger // servers that asked and do not belong: when they did
 	changes   memberChanges
 	promises  promises
 	heardAt   map[uint64]time.Duration // when each server was heard last

@@ -74,7 +74,7 @@ func (l *Link) serve(in *incoming) {
 	h, err := readHello(c)
 	v := l.judge(h, err)
 	if _, werr := c.Write([]byte{byte(v)}); err != nil || werr != nil || v != verdictOK {
-		if v != verdictOK && !errors.Is(err, io.EOF) {
+		if v != verdictOK && !errors.Is(err, io.EOF) && l.worthSaying(h.from, v) {
 			l.deps.Observer.Log.Warn("connection of another box refused", "from", c.RemoteAddr(), "box", h.from, "to", h.to, "reason", errors.Join(err, v))
 		}
 		return
@@ -99,6 +99,31 @@ func (l *Link) serve(in *incoming) {
 	if h.kind == kindUrgent && l.ends(in) {
 		handler.Gone(h.from)
 	}
+}
+
+const (
+	refusalPause = 10 * time.Second // between two words about the same box that is refused for the same reason
+	refusalsMax  = 256              // of which are remembered
+)
+
+type refusal struct {
+	from uint64
+	why  verdict
+}
+
+// worthSaying says whether a refusal is to be logged: a box that is refused tries again and again.
+func (l *Link) worthSaying(from uint64, why verdict) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if said, ok := l.refusals[refusal{from, why}]; l.closed || ok && now.Sub(said) < refusalPause {
+		return false
+	}
+	if len(l.refusals) >= refusalsMax {
+		clear(l.refusals)
+	}
+	l.refusals[refusal{from, why}] = now
+	return true
 }
 
 // ends says whether a connection's end is the end of its lane: something was said on it, and it was not replaced.

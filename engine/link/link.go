@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"time"
 
 	"cairn/platform/observe"
 )
@@ -84,7 +85,8 @@ type Link struct {
 	lanes    map[laneID]*lane
 	incoming map[net.Conn]*incoming
 	turns    uint64
-	spoken   map[laneID]uint64 // the turn of the last incoming connection on which something was said, by its lane
+	spoken   map[laneID]uint64     // the turn of the last incoming connection on which something was said, by its lane
+	refusals map[refusal]time.Time // when each was said last
 	started  bool
 	closed   bool
 }
@@ -108,7 +110,7 @@ func New(cfg Config, deps Deps) (*Link, error) {
 		deps.Observer = observe.Discard()
 	}
 	l := &Link{cfg: cfg, deps: deps, peers: maps.Clone(cfg.Peers), lanes: map[laneID]*lane{}, incoming: map[net.Conn]*incoming{},
-		spoken: map[laneID]uint64{}}
+		spoken: map[laneID]uint64{}, refusals: map[refusal]time.Time{}}
 	l.process = rand.Uint64()
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l, nil

@@ -183,12 +183,15 @@ func (x *boxes) Ask(from uint64, b []byte) []byte {
 	}
 }
 
-// ask puts a question to a broker; done is called once, from any goroutine.
+// ask puts a question to a broker; done is called once, from any goroutine. Where no answer comes, which says nothing of what came of
+// the question, the error is Kafka's REQUEST_TIMED_OUT.
 func (x *boxes) ask(to int32, q question, done func(reply, error)) {
 	x.running.Go(func() {
 		b, err := json.Marshal(q)
 		if err == nil {
-			b, err = x.link.Ask(link.Broker, uint64(to), b)
+			if b, err = x.link.Ask(link.Broker, uint64(to), b); err != nil { // as when it has gone, and nobody has its place yet
+				err = &controller.Error{Kind: kerr.RequestTimedOut, Message: err.Error()}
+			}
 		}
 		var r reply
 		if err == nil {

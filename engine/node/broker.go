@@ -225,7 +225,8 @@ func (b *broker) register() {
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = ""                            // every interface: clients are told the address that they came in on
 		if e := b.n.cfg.Ensemble; e != nil { // and those of another box the one that boxes have
-			host, _, _ = net.SplitHostPort(e.Listen)
+			own, _ := e.Servers.Server(int64(e.Box))
+			host = own.Host
 		}
 	}
 	if b.n.cfg.Kafka.AdvertisedHost != "" {

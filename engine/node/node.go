@@ -192,7 +192,7 @@ func (n *Node) openDoors() error {
 func (n *Node) ensembleConfig() ensemble.Config {
 	cfg := ensemble.Config{Dir: path.Join(n.cfg.Data, "ensemble"), Box: uint64(n.id.box), Limits: n.cfg.Limits.ZooKeeper, Build: n.cfg.Version}
 	if e := n.cfg.Ensemble; e != nil {
-		cfg.Voters, cfg.Learners, cfg.Servers = e.Voters, e.Learners, e.Servers
+		cfg.Voters, cfg.Learners, cfg.Servers, cfg.Admit = e.Voters, e.Learners, e.Servers, e.Admit
 	}
 	if n.cfg.ZooKeeper != nil && n.cfg.ZooKeeper.File != nil {
 		ensembleFrom(&cfg, n.cfg.ZooKeeper.File)

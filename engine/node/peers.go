@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +29,8 @@ type Ensemble struct {
 	Cluster string
 	// Servers are the lines of the configuration that a fresh ensemble begins with.
 	Servers quorum.Config
+	// Admit takes servers in that ask (ensemble.Config.Admit).
+	Admit bool
 	// Static says that the addresses in Peers stand, whatever the ensemble's configuration says: nobody changes that one.
 	Static bool
 }
@@ -59,6 +63,46 @@ func EnsembleFrom(f *zoocfg.Config) *Ensemble {
 	slices.Sort(e.Learners)
 	return e
 }
+
+// EnsembleJoined is the ensemble of the boxes at addresses host:port, of which this one, which listens on listen, is number box
+// from 1 on. The first of them found it where nobody has: as many vote as are the odd number 1, 3 or 5.
+func EnsembleJoined(addresses []string, box int, listen string) (*Ensemble, error) {
+	e := &Ensemble{Box: uint64(box), Listen: listen, Peers: map[uint64]string{}, Cluster: "join", Admit: true}
+	voters := 1
+	for _, more := range []int{3, 5} {
+		if len(addresses) >= more {
+			voters = more
+		}
+	}
+	for i, address := range addresses {
+		host, text, err := net.SplitHostPort(address)
+		port, perr := strconv.ParseUint(text, 10, 16)
+		if err = errors.Join(err, perr); err != nil || host == "" || port == 0 {
+			return nil, fmt.Errorf("%q is not the host:port of a box: %w", address, err)
+		}
+		s := quorum.Server{ID: int64(i + 1), Host: host, PeerPort: int(port), ElectionPort: int(port) + electionShift, Observer: i >= voters}
+		if s.ElectionPort > math.MaxUint16 {
+			s.ElectionPort = int(port) - electionShift
+		}
+		if slices.ContainsFunc(e.Servers.Servers, func(o quorum.Server) bool { return o.PeerAddress() == s.PeerAddress() }) {
+			return nil, fmt.Errorf("%s stands there twice", address)
+		}
+		e.Servers.Servers = append(e.Servers.Servers, s)
+		id := uint64(s.ID)
+		if id != e.Box {
+			e.Peers[id] = s.PeerAddress()
+		}
+		if s.Observer {
+			e.Learners = append(e.Learners, id)
+		} else {
+			e.Voters = append(e.Voters, id)
+		}
+	}
+	return e, nil
+}
+
+// electionShift makes the second port of a server's line, where ZooKeeper elects and nobody listens here.
+const electionShift = 10000
 
 // peers carries the ensemble's messages over the link. It is the ensemble's Transport and the link's Handler.
 type peers struct {
@@ -134,7 +178,7 @@ func (p *peers) Ask(from uint64, question []byte) []byte {
 // follow tells the link where the servers are. It is called by the ensemble's owner and does not block.
 func (n *Node) follow(c quorum.Config, changed bool) {
 	e := n.cfg.Ensemble
-	if older := e.Servers.Differs(c); changed && older != "" && !n.peers.warned.Swap(true) {
+	if older := e.Servers.Differs(c); changed && older != "" && !e.Admit && !n.peers.warned.Swap(true) {
 		n.deps.Observer.Log.Warn("the server lines of this server's own file are not those of the ensemble any more, and do not count",
 			"difference", older)
 	}
@@ -213,7 +257,7 @@ func (n *Node) openLink() error {
 		return err
 	}
 	if err := l.Listen(); err != nil {
-		return errors.Join(fmt.Errorf("listen for the other servers on %s, which server.%d names: %w", e.Listen, e.Box, err), l.Close())
+		return errors.Join(fmt.Errorf("listen for the other servers on %s, where server %d is to be reached: %w", e.Listen, e.Box, err), l.Close())
 	}
 	n.peers = &peers{link: l, sending: map[uint64]bool{}}
 	l.Handle(link.Raft, n.peers)

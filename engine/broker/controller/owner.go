@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -302,7 +303,11 @@ func (o *owner) multiFailed(m *message) {
 	o.retryAt = o.now + retryDelay
 	switch {
 	case o.phase == taking:
-		o.log.Warn("the controller epoch was not taken", "error", m.err, "operation", firstFailed(m.results))
+		level := slog.LevelWarn
+		if errors.Is(m.err, catalog.ErrNodeExists) {
+			level = slog.LevelDebug // a broker that registered meanwhile has made the node above it
+		}
+		o.log.Log(context.Background(), level, "the controller epoch was not taken", "error", m.err, "operation", firstFailed(m.results))
 		o.phase = reading
 	case errors.Is(m.err, catalog.ErrFull):
 		o.retryAt = 0

@@ -24,7 +24,8 @@ func (s *Server) handle22InitProducerID(r *request) {
 	s.deps.ProducerIDs.Next(func(id int64, err error) {
 		if err != nil {
 			// Kafka's brokers answer this while they wait for a block of ids; clients try again.
-			if resp.ErrorCode = s.codeOf(err); resp.ErrorCode == codeNotController || resp.ErrorCode == codeRequestTimedOut {
+			switch resp.ErrorCode = s.codeOf(err); resp.ErrorCode {
+			case codeNotController, codeRequestTimedOut, codeBrokerNotAvailable:
 				resp.ErrorCode = codeCoordinatorLoadInProgress
 			}
 		} else {

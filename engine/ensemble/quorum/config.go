@@ -198,6 +198,17 @@ func (c Config) incremental(joining, leaving string) (Config, error) {
 	return next, nil
 }
 
+// Admit is the configuration with a server that asks to belong to it: as an observer, under the line that it gave itself.
+func (c Config) Admit(id int64, line string) (Config, error) {
+	s, err := ParseServer(id, line, true)
+	if err != nil {
+		return c, err
+	}
+	s.Observer = true
+	next := Config{Servers: slices.DeleteFunc(slices.Clone(c.Servers), func(o Server) bool { return o.ID == id }), Version: -1}
+	return next, next.add(s)
+}
+
 func fields(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == '\n' || r == ' ' || r == '\r' })
 }

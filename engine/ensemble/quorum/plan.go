@@ -53,6 +53,35 @@ func Next(c Config, r Roster, now Membership, peers Peers) Step {
 	return s
 }
 
+// Grown is the configuration in which more servers vote: 3 or 5, as soon as so many live and have caught up, observers with low
+// numbers first. ok is false while there is none.
+func Grown(c Config, r Roster, now Membership, peers Peers) (next Config, ok bool) {
+	voters := c.Participants()
+	if voters != len(now.Voters) {
+		return c, false // an earlier change is not in force yet
+	}
+	var can []int64
+	for _, s := range c.Servers {
+		m, member := r.Member(uint64(s.ID))
+		if s.Observer && member && m.LeftMs == 0 && slices.Contains(now.Learners, m.Raft) && peers.Live(m.Raft) && peers.Near(m.Raft) {
+			can = append(can, s.ID)
+		}
+	}
+	for _, more := range []int{5 - voters, 3 - voters} {
+		if more <= 0 || more > len(can) {
+			continue
+		}
+		next = Config{Servers: slices.Clone(c.Servers), Version: c.Version}
+		for i := range next.Servers {
+			if s := &next.Servers[i]; slices.Contains(can[:more], s.ID) {
+				s.Observer = false
+			}
+		}
+		return next, true
+	}
+	return c, false
+}
+
 // leave adds the voters that are to go, if the others can do without them.
 func (s *Step) leave(now Membership, want []uint64, r Roster, peers Peers) {
 	var demote, remove []uint64

@@ -220,3 +220,81 @@ func (m Membership) take(s Step) Membership {
 	m.Learners = append(without(without(m.Learners, s.Promote...), s.Remove...), slices.Concat(s.Demote, s.Learners)...)
 	return m
 }
+
+// Voters are an odd number: observers that have caught up vote as soon as they make 3 or 5.
+func TestGrown(t *testing.T) {
+	for _, test := range []struct {
+		name            string
+		voters, servers int
+		away            []int64 // not heard
+		votes           []int64
+	}{
+		{"alone", 1, 1, nil, nil},
+		{"a second listens", 1, 2, nil, nil},
+		{"a third makes three", 1, 3, nil, []int64{1, 2, 3}},
+		{"of four the first three", 1, 4, nil, []int64{1, 2, 3}},
+		{"five at once", 1, 5, nil, []int64{1, 2, 3, 4, 5}},
+		{"one that is away is passed over", 1, 4, []int64{2}, []int64{1, 3, 4}},
+		{"two that are away", 1, 3, []int64{2, 3}, nil},
+		{"three and a fourth", 3, 4, nil, nil},
+		{"three and two more", 3, 5, nil, []int64{1, 2, 3, 4, 5}},
+		{"two grow to three", 2, 3, nil, []int64{1, 2, 3}},
+		{"five stay five", 5, 9, nil, nil},
+	} {
+		var c Config
+		var now Membership
+		var voters, learners []uint64
+		for id := int64(1); id <= int64(test.servers); id++ {
+			s := Server{ID: id, Host: "b", PeerPort: int(id), ElectionPort: 1000 + int(id), Observer: id > int64(test.voters)}
+			if err := c.add(s); err != nil {
+				t.Fatal(err)
+			}
+			if s.Observer {
+				learners = append(learners, uint64(id))
+			} else {
+				voters = append(voters, uint64(id))
+			}
+		}
+		r := Found(voters, learners, nil)
+		now.Voters, now.Learners = voters, learners
+		here := func(id uint64) bool { return !slices.Contains(test.away, int64(ServerOf(id))) }
+		next, ok := Grown(c, r, now, Peers{Live: here, Near: here})
+		var votes []int64
+		for _, s := range next.Servers {
+			if ok && !s.Observer {
+				votes = append(votes, s.ID)
+			}
+		}
+		if !slices.Equal(votes, test.votes) {
+			t.Errorf("%s: %v vote, want %v", test.name, votes, test.votes)
+		}
+		if ok {
+			if _, again := Grown(next, r, now, Peers{Live: here, Near: here}); again {
+				t.Errorf("%s: more are to vote before those that are to vote do", test.name)
+			}
+		}
+	}
+}
+
+func TestAServerThatAsksIsAdmittedToListen(t *testing.T) {
+	c, err := ParseConfig("server.1=a:1:2:participant\nserver.2=b:1:2:participant\nversion=5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"c:1:2:participant":         "c:1:2:observer",
+		"c:1:2:observer;0.0.0.0:21": "c:1:2:observer;0.0.0.0:21",
+		"a:1:2:participant":         "", // another's address
+		"c":                         "",
+		"":                          "",
+	} {
+		next, err := c.Admit(3, line)
+		s, _ := next.Server(3)
+		if (err == nil) != (want != "") || err == nil && (s.Text() != want || len(next.Servers) != 3) {
+			t.Errorf("%q: %v, %v", line, next, err)
+		}
+	}
+	if next, err := c.Admit(2, "b:7:8:participant"); err != nil || next.Participants() != 1 || len(next.Servers) != 2 {
+		t.Errorf("a server that comes again elsewhere: %v, %v", next, err)
+	}
+}
