@@ -75,6 +75,7 @@ func (b *broker) openCatalog() error {
 			n.deps.Observer.Log.Error("znode not understood", "path", p.Path, "error", p.Err)
 		})
 	b.catalog.OnChange(func(_, after *catalog.Snapshot) { b.follow(after) })
+	b.openMetrics()
 	b.controller = controller.New(
 		controller.Config{
 			BrokerID: n.id.box, Incarnation: b.incarnation, ClusterID: n.id.cluster, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax,

@@ -40,9 +40,12 @@ func (n *Node) openConsole() error {
 	return nil
 }
 
-func (n *Node) serveMetrics(w http.ResponseWriter, _ *http.Request) {
+func (n *Node) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	n.deps.Observer.Metrics.Write(w)
+	if n.broker != nil {
+		n.broker.writeMetrics(r.Context(), w)
+	}
 	if n.zookeeper != nil {
 		n.zookeeper.WriteMetrics(w)
 	}

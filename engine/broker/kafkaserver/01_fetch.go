@@ -343,6 +343,13 @@ func (f *fetch) answer() {
 	if f.session != nil {
 		f.s.sessions.settle(f.session, f.parts, !f.full)
 	}
+	if !f.r.conn.isBox() {
+		for i := range f.parts {
+			if p := &f.parts[i]; p.span.Length > 0 {
+				p.replica.Sent(p.span.Length)
+			}
+		}
+	}
 	parts, err := f.encode()
 	if err != nil {
 		f.releaseSpans()

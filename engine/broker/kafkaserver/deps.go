@@ -60,6 +60,7 @@ type Replica interface {
 	View() *replica.View
 	Append(ctx context.Context, a *replica.AppendRequest)
 	Await(ctx context.Context, seen *replica.View, w *replica.Waiter)
+	Sent(bytes int)
 	DeleteRecords(ctx context.Context, offset int64, done func(logStart int64, err error))
 	Producers(ctx context.Context, f func(*partition.Producers, error))
 }

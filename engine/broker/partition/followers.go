@@ -109,6 +109,16 @@ func (f *followers) vouch(m Member, offset, end int64, now time.Duration) bool {
 	return true
 }
 
+// lag is how many records the follower furthest behind has not vouched for, of those that are registered; 0 without any.
+func (f *followers) lag(start, end int64) (lag int64) {
+	for i := range f.list {
+		if w := &f.list[i]; w.Member.Epoch != 0 {
+			lag = max(lag, end-max(w.vouched, start))
+		}
+	}
+	return lag
+}
+
 // bound is the offset before which all others that are in sync, or may be by now, vouch for everything.
 func (f *followers) bound() int64 {
 	bound := int64(noBound)

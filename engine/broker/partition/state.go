@@ -156,6 +156,14 @@ func (s *State) InSyncRefused() {
 	s.advance()
 }
 
+// Lag is how many records the follower furthest behind lacks, or has not vouched for yet; 0 of a follower.
+func (s *State) Lag() int64 {
+	if !s.leader {
+		return 0
+	}
+	return s.followers.lag(s.start, s.end)
+}
+
 // PartitionEpoch is that of the catalog's state which this leader has seen.
 func (s *State) PartitionEpoch() int32 { return s.followers.epoch }
 

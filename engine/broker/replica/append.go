@@ -156,6 +156,8 @@ func (s *shard) commit(r *Replica, staged []*AppendRequest) {
 	s.appends.Add(len(staged))
 	s.bytes.Add(len(b))
 	end := staged[len(staged)-1].end
+	r.counts.appendedBytes.Add(int64(len(b)))
+	r.counts.appendedRecords.Add(end - o.state.End())
 	s.noteMarkers(r, b)
 	o.state.Appended(end)
 	o.changed = true

@@ -260,6 +260,7 @@ func (s *shard) onVouch(r *Replica, m partition.Member, epoch int32, offset int6
 	if moved, err := r.own.state.Vouch(m, epoch, offset, s.now.Mono); err == nil && moved {
 		s.acknowledged(r)
 	}
+	r.counts.lag.Store(r.own.state.Lag())
 	s.activate(r) // a follower that is behind is looked at again
 	s.propose(r)
 	s.check(r)

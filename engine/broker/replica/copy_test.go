@@ -8,6 +8,7 @@ import (
 
 	"cairn/engine/broker/batch"
 	"cairn/engine/broker/partition"
+	"cairn/engine/broker/seglog"
 	"cairn/platform/vfs"
 )
 
@@ -51,6 +52,30 @@ func following(t *testing.T) *rig {
 	}
 	g.sched.RunFor(time.Second)
 	return g
+}
+
+// Nothing, in the first epoch, is something to vouch for: the leader takes a follower in by its word alone.
+func TestAnEmptyFollowerVouches(t *testing.T) {
+	g := start(t, vfs.NewMem(), 1, testConfig())
+	empty := seglog.TopicPartition{Topic: "empty"}
+	log, err := g.dir.Create(empty, seglog.ID{2}, testConfig().Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.r, err = g.shards.Open(log, 0, testConfig()); err != nil {
+		t.Fatal(err)
+	}
+	g.r.Resign(0)
+	g.sched.RunFor(time.Second)
+	if err := g.take(copied(t, g.r.View().Position(), 0)); err != nil || g.r.View().Vouches != 0 {
+		t.Fatalf("%v, vouches for %d", err, g.r.View().Vouches)
+	}
+	if g.vouched != 1 {
+		t.Fatalf("it has told so %d times", g.vouched)
+	}
+	if err := g.take(copied(t, g.r.View().Position(), 0)); err != nil || g.vouched != 1 {
+		t.Fatalf("%v, and the same again: %d times", err, g.vouched)
+	}
 }
 
 func TestAFollowerTakesWhatItAskedFor(t *testing.T) {

@@ -67,6 +67,7 @@ type Replica struct {
 	topicID seglog.ID
 	shard   *shard
 	view    atomic.Pointer[View]
+	counts  counts
 
 	own owned // the shard's
 }
@@ -82,7 +83,7 @@ type owned struct {
 	written   parked           // with acks=1: until they are on stable storage here
 	waiters   []*Waiter
 	vouched   int64 // of a follower: told last, in vouchedIn
-	vouchedIn int32
+	vouchedIn int32 // noEpoch: nothing was told yet
 	flushing  bool
 	touched   bool // in shard.touched
 	active    bool // in shard.active
@@ -90,6 +91,29 @@ type owned struct {
 	unnamed   bool // high watermark moved since the last checkpoint
 	changed   bool // view must be published
 }
+
+// counts are what went through a replica since this box opened it, and how far the others are behind.
+type counts struct{ appendedBytes, appendedRecords, readBytes, lag atomic.Int64 }
+
+// Counts are a partition's figures.
+type Counts struct {
+	// AppendedBytes and AppendedRecords are what producers and coordinators appended here, ReadBytes what consumers were sent.
+	AppendedBytes, AppendedRecords, ReadBytes int64
+	// Lag is how many records the follower furthest behind lacks; 0 where this box does not lead.
+	Lag int64
+}
+
+// Counts are read without the owner.
+func (r *Replica) Counts() Counts {
+	c := &r.counts
+	return Counts{c.appendedBytes.Load(), c.appendedRecords.Load(), c.readBytes.Load(), c.lag.Load()}
+}
+
+// Sent counts what a consumer is sent.
+func (r *Replica) Sent(bytes int) { r.counts.readBytes.Add(int64(bytes)) }
+
+// noEpoch is before the first leader epoch, which is 0.
+const noEpoch int32 = -1
 
 // TopicPartition names the partition.
 func (r *Replica) TopicPartition() seglog.TopicPartition { return r.tp }

@@ -28,6 +28,8 @@ type rig struct {
 	shards *Shards
 	r      *Replica
 	epoch  int32
+
+	vouched int // calls of Deps.Vouched
 }
 
 var tp = seglog.TopicPartition{Topic: "t", Partition: 0}
@@ -58,7 +60,9 @@ func start(t testing.TB, fs *vfs.Mem, seed uint64, cfg *Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.shards = NewShards(ShardsConfig{Count: 1, QueueMax: 1000, StageBytesMax: 2048, WaitersMax: 100}, Deps{Runtime: g.sched})
+	g.shards = NewShards(ShardsConfig{Count: 1, QueueMax: 1000, StageBytesMax: 2048, WaitersMax: 100}, Deps{
+		Runtime: g.sched, Vouched: func(*Replica) { g.vouched++ },
+	})
 	hw, _ := dir.HighWatermark(tp)
 	if g.r, err = g.shards.Open(log, hw, cfg); err != nil {
 		t.Fatal(err)

@@ -206,6 +206,7 @@ func (s *shard) flush(r *Replica) {
 func (r *Replica) publish() {
 	o := &r.own
 	o.changed = false
+	r.counts.lag.Store(o.state.Lag())
 	leader, epoch := o.state.Leader()
 	old := r.view.Load()
 	v := &View{

@@ -69,7 +69,7 @@ func (s *Shards) Close() {
 func (s *Shards) Open(log *seglog.Log, highWatermark int64, cfg *Config) (*Replica, error) {
 	r := &Replica{tp: log.TopicPartition(), topicID: log.TopicID()}
 	r.shard = s.shards[s.pick(r.tp)]
-	r.own.log, r.own.config = log, cfg
+	r.own.log, r.own.config, r.own.vouchedIn = log, cfg, noEpoch
 	view := log.View()
 	r.own.state.Open(view.StartOffset(), view.EndOffset(), view.LatestEpoch(), highWatermark)
 	r.own.state.SetDurability(cfg.Durability)
