@@ -101,6 +101,21 @@ func AssignmentOf(t *Topic) TopicAssignment {
 	return a
 }
 
+// Assign gives one partition of the assignment the replicas of p.
+func (a *TopicAssignment) Assign(index int32, p *Partition) {
+	a.Partitions[index] = p.Replicas
+	for _, kind := range []struct {
+		of  *map[int32][]int32
+		ids []int32
+	}{{&a.Adding, p.Adding}, {&a.Removing, p.Removing}} {
+		if len(kind.ids) > 0 {
+			*kind.of = put(*kind.of, index, kind.ids)
+		} else {
+			delete(*kind.of, index)
+		}
+	}
+}
+
 // PartitionState is a partition's state znode (kafka.zk.TopicPartitionStateZNode, version 1, and fields of ours).
 type PartitionState struct {
 	Leader            int32

@@ -49,6 +49,39 @@ func (p *Partition) Directory(broker int32) UUID {
 // Reassigning reports whether a reassignment is under way.
 func (p *Partition) Reassigning() bool { return len(p.Adding)+len(p.Removing) > 0 }
 
+// Target are the replicas as they are to be: without those that a reassignment removes. It is Replicas where none is under way.
+func (p *Partition) Target() []int32 { return less(p.Replicas, p.Removing) }
+
+// Original are the replicas from before a reassignment, which its cancellation restores.
+func (p *Partition) Original() []int32 { return less(p.Replicas, p.Adding) }
+
+// Factor is the number of replicas by which min.insync.replicas is judged. While a reassignment is under way there may be
+// more of them than anybody has asked for, and it is the smaller one of what was and what is to be: a move between two
+// boxes must not need more in-sync replicas than either end of it.
+func (p *Partition) Factor() int { return min(len(p.Target()), len(p.Original())) }
+
+// less is a list without what is in another.
+func less(list, without []int32) []int32 {
+	if len(without) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(id int32) bool { return slices.Contains(without, id) })
+}
+
+// With is the partition with other replicas: they keep their log directories, and who is no replica any more is in sync no
+// more. Directories of new ones are zero.
+func (p *Partition) With(replicas, adding, removing []int32) *Partition {
+	next := *p
+	next.Replicas, next.Adding, next.Removing = replicas, adding, removing
+	stranger := func(id int32) bool { return !slices.Contains(replicas, id) }
+	next.ISR, next.ELR = slices.DeleteFunc(slices.Clone(p.ISR), stranger), slices.DeleteFunc(slices.Clone(p.ELR), stranger)
+	next.Directories = nil
+	if p.HasState {
+		next.Directories = directoriesOf(replicas, p.State().Directories)
+	}
+	return &next
+}
+
 // State gives the state for encoding, the directories by broker.
 func (p *Partition) State() PartitionState {
 	s := PartitionState{

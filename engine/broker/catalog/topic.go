@@ -44,10 +44,11 @@ func (t *Topic) Partition(p int32) *Partition {
 	return t.Partitions[p]
 }
 
-// ReplicationFactor is the number of replicas of the first partition, which is what Kafka's tools show.
+// ReplicationFactor is the number of replicas of the first partition, which is what Kafka's tools show; while they are
+// reassigned, what it is to be.
 func (t *Topic) ReplicationFactor() int {
 	if len(t.Partitions) == 0 {
 		return 0
 	}
-	return len(t.Partitions[0].Replicas)
+	return len(t.Partitions[0].Target())
 }

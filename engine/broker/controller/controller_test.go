@@ -174,6 +174,9 @@ func (r *room) run(f []string) {
 		r.inSync(f[1:])
 	case "reassign":
 		r.reassign(f[1:])
+	case "directories":
+		r.directories(f[1])
+		return
 	case "leave":
 		r.leave(f[1:])
 	case "ids":
@@ -405,11 +408,23 @@ func (r *room) reassign(f []string) {
 	n, _ := strconv.Atoi(p)
 	one := Reassignment{TopicPartition: TopicPartition{topic, int32(n)}}
 	if f[1] != "cancel" {
-		one.Replicas = numbers(f[1])
+		one.Replicas = append([]int32{}, numbers(f[1])...) // nil would cancel
 	}
-	r.c.AlterReassignments(AlterReassignments{Partitions: []Reassignment{one}}, func(results []PartitionResult) {
+	r.c.AlterReassignments(AlterReassignments{KeepFactor: slices.Contains(f, "keep"), Partitions: []Reassignment{one}}, func(results []PartitionResult) {
 		r.printf("reassign %s: %s", f[0], show(results[0].Err))
 	})
+}
+
+// directories are those of a topic's replicas, as brokers are made here: dd<broker>… by the broker's number.
+func (r *room) directories(topic string) {
+	for i, p := range r.catalog.Current().Topic(topic).Partitions {
+		var list []string
+		for broker, id := range p.State().Directories {
+			list = append(list, fmt.Sprintf("%d:%x", broker, id[:2]))
+		}
+		slices.Sort(list)
+		r.printf("  %d directories %v", i, list)
+	}
 }
 
 func (r *room) leave(f []string) {
@@ -457,7 +472,11 @@ func (r *room) dump(f []string) {
 				r.printf("  … %d more", len(t.Partitions)-i)
 				break
 			}
-			r.printf("  %d replicas=%v leader=%d may lead=%d epoch=%d isr=%v elr=%v", i, p.Replicas, p.Leader, s.LeaderOf(p), p.LeaderEpoch, p.ISR, p.ELR)
+			moving := ""
+			if p.Reassigning() {
+				moving = fmt.Sprintf(" adding=%v removing=%v", p.Adding, p.Removing)
+			}
+			r.printf("  %d replicas=%v leader=%d may lead=%d epoch=%d isr=%v elr=%v%s", i, p.Replicas, p.Leader, s.LeaderOf(p), p.LeaderEpoch, p.ISR, p.ELR, moving)
 		}
 	}
 }

@@ -26,24 +26,22 @@ func reconcile(w *work, f *facts, name string) bool {
 	if !initialStates(w, f, name) {
 		return false
 	}
-	var ops []catalog.Op
-	size := w.bytes
+	r := reshape{topic: t}
 	for i, p := range t.Partitions {
 		if !p.HasState {
 			continue
 		}
-		if next, changed := elect(w.now, f, t, int32(i), cleanElection); changed {
-			op := set(catalog.StatePath(name, int32(i)), catalog.EncodeState(next))
-			op.Version = catalog.AnyVersion
-			ops = append(ops, op)
-			size += op.Size()
+		if to, state, ok := completed(w.now, f, t, int32(i), p); ok {
+			r.set(int32(i), to, &state)
+		} else if next, changed := elect(w.now, f, t, int32(i), p, cleanElection); changed {
+			r.set(int32(i), p, &next)
 		}
-		if len(w.ops)+len(ops) >= multiOpsMax || size >= multiBytesMax {
-			w.do(ops...)
+		if r.full(w) {
+			r.plan(w)
 			return false
 		}
 	}
-	w.do(ops...)
+	r.plan(w)
 	return true
 }
 
@@ -120,14 +118,14 @@ func chooseDirectory(b *catalog.Broker, topic catalog.UUID, partition int32) cat
 	return online[(int(topic[0])+int(partition))%len(online)]
 }
 
-// elect is the state that a partition should have. changed is false when it has it already.
+// elect is the state that a partition of a topic should have, where p is that partition as it is, or with the replicas that
+// it is about to have. changed is false when p has it already.
 //
 // The rules are KIP-966's: a replica whose broker or log directory is gone leaves the ISR; while the ISR is smaller than
 // min.insync.replicas, those that left it stay eligible (ELR); so does one that is about to stop, unless no other is in it; a leader comes from the ISR, else from the ELR, else,
 // where the topic allows unclean election, from any replica that lives. A leader of an earlier registration does not
 // count: it is elected again, with a new epoch.
-func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, kind electionKind) (next catalog.PartitionState, changed bool) {
-	p := t.Partitions[index]
+func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *catalog.Partition, kind electionKind) (next catalog.PartitionState, changed bool) {
 	next = p.State()
 	next.ISR = without(p.ISR, func(r int32) bool { return !s.ReplicaOnline(p, r) })
 	if stay := without(next.ISR, func(r int32) bool { return f.leaving.has(s, r) }); len(stay) > 0 {

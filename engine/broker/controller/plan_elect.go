@@ -1,9 +1,6 @@
 package controller
 
 import (
-	"maps"
-	"slices"
-
 	"cairn/engine/broker/catalog"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -78,7 +75,7 @@ func (e *electing) elect(w *work, f *facts, tp TopicPartition) *Error {
 	} else if leader == p.Replicas[0] {
 		return &Error{Kind: kerr.ElectionNotNeeded}
 	}
-	next, changed := elect(w.now, f, t, tp.Partition, kind)
+	next, changed := elect(w.now, f, t, tp.Partition, p, kind)
 	if !changed || next.Leader == catalog.NoLeader || (kind == preferredElection && next.Leader != p.Replicas[0]) {
 		if kind == preferredElection {
 			return &Error{Kind: kerr.PreferredLeaderNotAvailable}
@@ -102,96 +99,6 @@ func (e *electing) answer() {
 }
 
 func (e *electing) fail(err *Error) { e.done(nil, err) }
-
-// reassigning plans AlterPartitionReassignments. As long as replicas do not move between boxes, it takes what needs no
-// move: another order of the same replicas, and the cancellation of nothing.
-type reassigning struct {
-	req     AlterReassignments
-	done    func([]PartitionResult)
-	results []PartitionResult
-}
-
-func (r *reassigning) step(w *work, f *facts) outcome {
-	if w.full() {
-		return again
-	}
-	// What changes is gathered first: a topic is one znode, whose writing costs as much as it has partitions.
-	r.results = r.results[:0]
-	changed := map[string]map[int32][]int32{}
-	for _, p := range r.req.Partitions {
-		err := checkReassignment(w.now, p)
-		r.results = append(r.results, PartitionResult{TopicPartition: p.TopicPartition, Err: err})
-		if err != nil || slices.Equal(w.now.Topic(p.Topic).Partitions[p.Partition].Replicas, p.Replicas) {
-			continue
-		}
-		if changed[p.Topic] == nil {
-			changed[p.Topic] = map[int32][]int32{}
-		}
-		changed[p.Topic][p.Partition] = p.Replicas
-	}
-	for _, name := range slices.Sorted(maps.Keys(changed)) {
-		if w.full() {
-			return again
-		}
-		a := catalog.AssignmentOf(w.now.Topic(name))
-		for i, replicas := range changed[name] {
-			a.Partitions[i] = replicas
-		}
-		w.do(set(catalog.TopicPath(name), catalog.EncodeTopic(a)))
-	}
-	return ready
-}
-
-// checkReassignment refuses what cannot be done; the texts are Kafka's
-// (ReplicationControlManager.alterPartitionReassignment).
-func checkReassignment(s *catalog.Snapshot, r Reassignment) *Error {
-	t := s.Topic(r.Topic)
-	if t == nil || t.Deleting {
-		return refuse(kerr.UnknownTopicOrPartition, "Unable to find a topic named %s.", r.Topic)
-	}
-	p := t.Partition(r.Partition)
-	if p == nil {
-		return refuse(kerr.UnknownTopicOrPartition, "Unable to find partition %s:%d.", r.Topic, r.Partition)
-	}
-	if r.Replicas == nil {
-		return &Error{Kind: kerr.NoReassignmentInProgress}
-	}
-	if err := checkReplicas(s, r.Replicas, 0); err != nil {
-		return err
-	}
-	if !sameMembers(p.Replicas, r.Replicas) {
-		return refuse(kerr.InvalidReplicaAssignment, "Partition %s:%d has replicas %v: this version of cairn does not move replicas to %v.",
-			r.Topic, r.Partition, p.Replicas, r.Replicas)
-	}
-	return nil
-}
-
-// sameMembers compares two lists without repetition.
-func sameMembers(a, b []int32) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	members := map[int32]bool{}
-	for _, id := range a {
-		members[id] = true
-	}
-	for _, id := range b {
-		if !members[id] {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *reassigning) answer() { r.done(r.results) }
-
-func (r *reassigning) fail(err *Error) {
-	results := make([]PartitionResult, 0, len(r.req.Partitions))
-	for _, p := range r.req.Partitions {
-		results = append(results, PartitionResult{TopicPartition: p.TopicPartition, Err: err})
-	}
-	r.done(results)
-}
 
 // allocation plans a block of producer ids. A block that was written and never answered is lost, which costs nothing.
 type allocation struct {

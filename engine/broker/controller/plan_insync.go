@@ -115,6 +115,11 @@ func (a *inSyncAlteration) alter(w *work, f *facts, at int, change *InSyncChange
 	}
 	next := p.State()
 	next.ControllerEpoch = w.now.ControllerEpoch
+	for _, r := range isr { // one that was away when the partition was made has chosen for itself
+		if id := onlyDirectory(w.now.Broker(r)); next.Directories[r].IsZero() && !id.IsZero() {
+			next.Directories[r] = id
+		}
+	}
 	next.ISR, next.ELR = inOrderOf(p.Replicas, isr), eligibleLeaders(t, p, isr)
 	if slices.Equal(next.ISR, p.ISR) && slices.Equal(next.ELR, p.ELR) {
 		return nil
@@ -129,6 +134,14 @@ func eligible(s *catalog.Snapshot, p *catalog.Partition, r InSyncReplica) bool {
 	return b != nil && b.Epoch == r.Epoch && s.ReplicaOnline(p, r.Broker)
 }
 
+// onlyDirectory is the log directory of a broker that has one, where all its replicas are; zero if it has several.
+func onlyDirectory(b *catalog.Broker) catalog.UUID {
+	if b == nil || len(b.LogDirs) != 1 {
+		return catalog.ZeroUUID
+	}
+	return b.LogDirs[0].ID
+}
+
 // inOrderOf sorts brokers as they stand among the replicas.
 func inOrderOf(replicas, brokers []int32) []int32 {
 	return slices.DeleteFunc(slices.Clone(replicas), func(r int32) bool { return !slices.Contains(brokers, r) })
@@ -137,7 +150,7 @@ func inOrderOf(replicas, brokers []int32) []int32 {
 // eligibleLeaders are those that leave the ISR, or are eligible already, while fewer are in sync than must be (KIP-966): the high
 // watermark rests then, and they have all that is acknowledged.
 func eligibleLeaders(t *catalog.Topic, p *catalog.Partition, isr []int32) (elr []int32) {
-	if len(isr) >= t.Settings.MinInSyncReplicas(len(p.Replicas)) {
+	if len(isr) >= t.Settings.EffectiveMinISR(p.Factor()) {
 		return nil
 	}
 	for _, r := range slices.Concat(p.ELR, p.ISR) {

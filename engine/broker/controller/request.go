@@ -215,6 +215,8 @@ type Reassignment struct {
 
 // AlterReassignments asks for reassignments.
 type AlterReassignments struct {
+	// KeepFactor refuses those that change the number of a partition's replicas (KIP-860).
+	KeepFactor bool
 	Partitions []Reassignment
 	Timeout    time.Duration
 }

@@ -59,7 +59,7 @@ func describeResource(snap *catalog.Snapshot, res *kmsg.DescribeConfigsRequestRe
 	case controller.TopicResource:
 		t := visible(snap.Topic(res.ResourceName))
 		if t != nil {
-			return snap.Settings.DescribeTopic(t.Overrides, t.ReplicationFactor(), res.ConfigNames), nil
+			return snap.Settings.DescribeTopic(t.Overrides, t.Partitions[0].Factor(), res.ConfigNames), nil
 		}
 		if err := controller.CheckName(snap, res.ResourceName); errors.Is(err, kerr.InvalidTopicException) {
 			return nil, err

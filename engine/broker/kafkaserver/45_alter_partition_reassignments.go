@@ -8,12 +8,13 @@ import (
 
 // AlterPartitionReassignments (45), versions 0 and 1: other replicas for partitions; null replicas cancel.
 //
-// The controller answers as Kafka does with the brokers that there are: on one box the present replicas are taken,
-// unknown brokers refused, and there is nothing to cancel. It does not move replicas between boxes.
+// It is answered when the reassignment has begun, and not when it is done: tools ask for that with 46. Replicas that are
+// added copy the partition and join the ISR; when all that are to stay are in it, the others go. From version 1 on a request
+// can forbid a change of the replication factor (KIP-860).
 
 func (s *Server) handle45AlterPartitionReassignments(r *request) {
 	req := r.body.(*kmsg.AlterPartitionAssignmentsRequest)
-	ask := controller.AlterReassignments{Timeout: millis(req.TimeoutMillis)}
+	ask := controller.AlterReassignments{KeepFactor: r.version >= 1 && !req.AllowReplicationFactorChange, Timeout: millis(req.TimeoutMillis)}
 	for i := range req.Topics {
 		for _, p := range req.Topics[i].Partitions {
 			ask.Partitions = append(ask.Partitions, controller.Reassignment{

@@ -344,6 +344,13 @@ func TestReassignments(t *testing.T) {
 		if got[0].Replicas != nil || fmt.Sprint(got[1].Replicas) != "[1]" || resp.Topics[0].Partitions[0].ErrorCode != codeNoReassignmentInProgress {
 			t.Errorf("v%d: asked %+v, answered %+v", version, got, resp.Topics)
 		}
+		for _, allow := range []bool{true, false} {
+			req.AllowReplicationFactorChange = allow
+			ask(c, version, req, kmsg.NewPtrAlterPartitionAssignmentsResponse())
+			if keep := fake.last().(controller.AlterReassignments).KeepFactor; keep != (version >= 1 && !allow) {
+				t.Errorf("v%d: a change of the factor allowed is %v, asked to keep it %v", version, allow, keep)
+			}
+		}
 	}
 	// Behaviour 52: what is under way, of all topics or of those that are named.
 	for _, topics := range [][]kmsg.ListPartitionReassignmentsRequestTopic{nil, {{Topic: "t", Partitions: []int32{0, 1, 9}}, {Topic: "gone", Partitions: []int32{0}}}} {

@@ -170,6 +170,9 @@ func (s *State) PartitionEpoch() int32 { return s.followers.epoch }
 // InSync is how many replicas are in sync, as the catalog has it; of a leader.
 func (s *State) InSync() int { return s.followers.inSync }
 
+// InSyncMin is how many must be, by its membership; of a leader.
+func (s *State) InSyncMin() int { return s.followers.min }
+
 // Fetched notes what a follower learns from an answer of its leader, which has found the follower's log to be a beginning
 // of its own. It reports whether the high watermark moved.
 func (s *State) Fetched(leaderHighWatermark int64) bool {

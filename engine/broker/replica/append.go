@@ -79,8 +79,8 @@ func (s *shard) prepare(r *Replica, a *AppendRequest, at int64) (retry bool, err
 	if err := o.state.CheckEpoch(a.ExpectedEpoch); err != nil {
 		return false, err
 	}
-	if a.Acks == -1 && o.state.InSync() < o.config.InSyncMin {
-		return false, fmt.Errorf("%w: %d in sync, min.insync.replicas is %d", partition.ErrNotEnoughReplicas, o.state.InSync(), o.config.InSyncMin)
+	if enough := max(o.config.InSyncMin, o.state.InSyncMin()); a.Acks == -1 && o.state.InSync() < enough {
+		return false, fmt.Errorf("%w: %d in sync, min.insync.replicas is %d", partition.ErrNotEnoughReplicas, o.state.InSync(), enough)
 	}
 	scan := batch.Scan(a.Batch)
 	for n := 0; scan.Next(); n++ {

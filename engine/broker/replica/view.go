@@ -13,7 +13,8 @@ type Config struct {
 	Log seglog.Config
 	// Durability says when a record counts as acknowledged (cairn.durability).
 	Durability partition.Durability
-	// InSyncMin is min.insync.replicas; appends with acks=all are refused with fewer replicas in sync.
+	// InSyncMin is min.insync.replicas; appends with acks=all are refused with fewer replicas in sync, and with fewer than the
+	// partition's membership says.
 	InSyncMin int
 	// BatchBytesMax is max.message.bytes, the greatest batch in bytes, as compressed by its producer.
 	BatchBytesMax int

@@ -25,7 +25,7 @@ func (o *owner) configOf(t *catalog.Topic) *replica.Config {
 	c := &replica.Config{
 		Log:                log,
 		Durability:         partition.Flushed,
-		InSyncMin:          s.MinInSyncReplicas(t.ReplicationFactor()),
+		InSyncMin:          s.MinInSyncReplicas(1), // of auto; what a partition's replicas make of it comes with its membership
 		BatchBytesMax:      int(s.MaxMessageBytes),
 		Compact:            s.Compact,
 		LogAppendTime:      s.TimestampType == settings.LogAppendTime,

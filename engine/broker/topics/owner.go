@@ -376,7 +376,7 @@ func (o *owner) followNobody(p *part) {
 
 // membership is what the catalog says of the other replicas of a partition that this box leads.
 func (o *owner) membership(p *part, cp *catalog.Partition) partition.Membership {
-	m := partition.Membership{Epoch: cp.PartitionEpoch, InSync: cp.ISR, InSyncMin: min(p.config.InSyncMin, len(cp.Replicas))}
+	m := partition.Membership{Epoch: cp.PartitionEpoch, InSync: cp.ISR, InSyncMin: p.topic.Settings.EffectiveMinISR(cp.Factor())}
 	for _, id := range cp.Replicas {
 		if id == o.cfg.BrokerID {
 			continue
