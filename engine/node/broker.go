@@ -238,7 +238,7 @@ func (b *broker) register() {
 	}
 	broker := &catalog.Broker{
 		ID: b.n.id.box, Incarnation: b.incarnation, Memory: b.n.cfg.Limits.Memory, Started: b.n.deps.Clock.Now().Wall,
-		CleanStop: b.dir.WasClean(),
+		CleanStop: b.dir.WasClean(), Rack: b.catalog.Current().Settings.Text("broker.rack"),
 		Endpoints: []catalog.Endpoint{{Listener: listenerName, Security: "PLAINTEXT", Host: host, Port: int32(port)}},
 		LogDirs:   []catalog.LogDir{{ID: catalog.UUID(b.dir.ID()), Path: b.dir.Path(), Failed: b.dir.Failed() != nil}},
 	}

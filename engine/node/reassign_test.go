@@ -142,7 +142,9 @@ func TestReplicasMoveBetweenBoxes(t *testing.T) {
 	delete(s.nodes, 1)
 	var far kadm.AlterPartitionAssignmentsReq
 	far.Assign("t", 0, []int32{1, 2})
-	s.eventually("box 1 is gone", func() bool { return s.each(func(n *Node) bool { return n.broker.catalog.Current().BrokerCount() == 2 }) })
+	s.eventually("box 1 is gone", func() bool {
+		return s.each(func(n *Node) bool { return n.broker.catalog.Current().BrokerCount() == 2 })
+	})
 	got, err := admin.AlterPartitionAssignments(t.Context(), far)
 	if err == nil {
 		err = got.Error()

@@ -174,6 +174,12 @@ func (r *room) run(f []string) {
 		r.inSync(f[1:])
 	case "reassign":
 		r.reassign(f[1:])
+	case "load":
+		r.load(f[1:])
+		return
+	case "racks":
+		r.racks(f[1])
+		return
 	case "directories":
 		r.directories(f[1])
 		return
@@ -231,6 +237,9 @@ func (r *room) register(f []string) {
 	id, _ := strconv.Atoi(f[0])
 	b := &catalog.Broker{ID: int32(id), Incarnation: catalog.UUID{0xaa, byte(id), 1}, Started: time.UnixMilli(0), CleanStop: true,
 		LogDirs: []catalog.LogDir{{ID: catalog.UUID{0xdd, byte(id), 9}, Path: "/d", Failed: slices.Contains(f, "failed")}}}
+	if i := slices.IndexFunc(f, func(w string) bool { return strings.HasPrefix(w, "rack=") }); i >= 0 {
+		b.Rack = strings.TrimPrefix(f[i], "rack=")
+	}
 	if id == 0 && !slices.Contains(f, "old") {
 		b.Incarnation = incarnation
 	}
@@ -413,6 +422,35 @@ func (r *room) reassign(f []string) {
 	r.c.AlterReassignments(AlterReassignments{KeepFactor: slices.Contains(f, "keep"), Partitions: []Reassignment{one}}, func(results []PartitionResult) {
 		r.printf("reassign %s: %s", f[0], show(results[0].Err))
 	})
+}
+
+// load is how many replicas of a topic, or of all, each broker has, and how many it is to lead.
+func (r *room) load(f []string) {
+	s := r.catalog.Current()
+	var l load
+	l.brokers = map[int32]brokerLoad{}
+	for t := range s.Topics() {
+		if len(f) == 0 || t.Name == f[0] {
+			l.topic(t, nil, 1)
+		}
+	}
+	var list []string
+	for b := range s.Brokers() {
+		list = append(list, fmt.Sprintf("%d: %d replicas, %d preferred", b.ID, l.brokers[b.ID].replicas, l.brokers[b.ID].leaders))
+	}
+	r.printf("load %s", strings.Join(list, "; "))
+}
+
+// racks are how many replicas of a topic's partitions lie in each rack.
+func (r *room) racks(topic string) {
+	s := r.catalog.Current()
+	for i, p := range s.Topic(topic).Partitions {
+		list := []string{}
+		for _, id := range p.Replicas {
+			list = append(list, fmt.Sprintf("%d@%s", id, s.Broker(id).Rack))
+		}
+		r.printf("  %d %v", i, list)
+	}
 }
 
 // directories are those of a topic's replicas, as brokers are made here: dd<broker>… by the broker's number.

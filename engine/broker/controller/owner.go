@@ -187,7 +187,7 @@ func (o *owner) lead(l catalog.Leadership) {
 	for _, p := range o.requests {
 		p.inFlight, p.part = false, false
 	}
-	o.facts.epochs, o.facts.leaving = epochs{}, leaving{}
+	o.facts.epochs, o.facts.leaving, o.facts.load = epochs{}, leaving{}, load{}
 	o.removals = map[catalog.UUID]*removal{}
 	if !l.Leader {
 		if o.phase > follower {

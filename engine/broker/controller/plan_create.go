@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"encoding/binary"
 	"maps"
 	"slices"
 	"strings"
@@ -258,7 +257,7 @@ func assignNew(s *catalog.Snapshot, f *facts, t *topicCreation) (replicas [][]in
 	if factor == -1 {
 		factor, auto = s.Settings.ReplicationFactor(s.BrokerCount())
 	}
-	replicas, err = place(s, t.id, 0, partitions, factor)
+	replicas, err = place(s, f, t.id, 0, partitions, factor)
 	return replicas, auto || t.auto, err
 }
 
@@ -312,37 +311,6 @@ func checkReplicas(s *catalog.Snapshot, brokers []int32, factor int) *Error {
 			"but this is not consistent with previous partitions, which have %d replica(s).", len(brokers), factor)
 	}
 	return nil
-}
-
-// place spreads partitions over the brokers: leaders go round from a broker that the topic id decides, followers from
-// the next one on, shifted at every round, so that the partitions of a broker that is lost are taken over by many.
-func place(s *catalog.Snapshot, topic catalog.UUID, first, partitions, factor int) ([][]int32, *Error) {
-	var brokers []int32
-	for b := range s.Brokers() {
-		brokers = append(brokers, b.ID)
-	}
-	n := len(brokers)
-	refused := func(reason string, args ...any) ([][]int32, *Error) {
-		return nil, refuse(kerr.InvalidReplicationFactor, "Unable to replicate the partition %d time(s): "+reason, append([]any{factor}, args...)...)
-	}
-	if n == 0 {
-		return refused("All brokers are currently fenced.")
-	}
-	if factor > n {
-		return refused("The target replication factor of %d cannot be reached because only %d broker(s) are registered or some brokers have all their log directories cordoned.", factor, n)
-	}
-	start := int(binary.BigEndian.Uint32(topic[:4]) % uint32(n))
-	replicas := make([][]int32, partitions)
-	for i := range replicas {
-		p := first + i
-		leader := (start + p) % n
-		replicas[i] = []int32{brokers[leader]}
-		for j := 1; j < factor; j++ {
-			shift := 1 + (p/n+j-1)%(n-1)
-			replicas[i] = append(replicas[i], brokers[(leader+shift)%n])
-		}
-	}
-	return replicas, nil
 }
 
 // internalCreation makes one of Kafka's own topics with the partitions and settings that the broker has for it.

@@ -98,7 +98,7 @@ func more(s *catalog.Snapshot, f *facts, t *catalog.Topic, req MorePartitions) (
 		return nil, refuse(kerr.PolicyViolation, "This cluster takes at most %d partitions and has %d.", f.partitionsMax, s.PartitionCount())
 	}
 	if req.Assignments == nil {
-		return place(s, t.ID, have, added, t.ReplicationFactor())
+		return place(s, f, t.ID, have, added, t.ReplicationFactor())
 	}
 	if len(req.Assignments) != added {
 		return nil, refuse(kerr.InvalidReplicaAssignment, "Attempted to add %d additional partition(s), but only %d assignment(s) were specified.",

@@ -69,6 +69,8 @@ func put(exists bool, path string, data []byte) catalog.Op {
 type facts struct {
 	epochs  epochs
 	leaving leaving
+	// load counts replicas for the placement of others.
+	load load
 	// newID draws topic ids.
 	newID func() (catalog.UUID, error)
 	// partitionsMax bounds the partitions of the cluster.

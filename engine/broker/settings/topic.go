@@ -57,7 +57,9 @@ func (t *Topic) MinInSyncReplicas(replicas int) int {
 
 // EffectiveMinISR is the same, but for no more than there are replicas: so many in sync let the high watermark move, and with
 // fewer those that leave stay eligible leaders (Kafka's effective min ISR). Leader and controller must agree on it.
-func (t *Topic) EffectiveMinISR(replicas int) int { return min(t.MinInSyncReplicas(replicas), replicas) }
+func (t *Topic) EffectiveMinISR(replicas int) int {
+	return min(t.MinInSyncReplicas(replicas), replicas)
+}
 
 // Topic gives the settings of a topic with those overrides, which may be nil. A value that does not parse (a tree from
 // a newer version) is ignored.
