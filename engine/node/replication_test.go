@@ -125,29 +125,40 @@ func logBytes(t *testing.T, r *replica.Replica) []byte {
 // whole waits until all replicas of a topic are in sync, equal, and acknowledged to their ends.
 func (s *servers) whole(topic string) {
 	s.t.Helper()
-	s.eventually("all replicas of "+topic+" are in sync and equal", func() bool {
-		for i := range s.nodes[1].broker.catalog.Current().Topic(topic).Partitions {
-			var first []byte
-			for id := uint64(1); id <= 3; id++ {
-				b := s.nodes[id].broker
-				p := b.catalog.Current().Topic(topic).Partition(int32(i))
-				r, err := b.topics.Lookup(topic, int32(i))
-				if err != nil || len(p.ISR) != 3 {
-					return false
-				}
-				v := r.View()
-				if v.HighWatermark != v.End {
-					return false
-				}
-				all := logBytes(s.t, r)
-				if id > 1 && !bytes.Equal(first, all) {
-					return false
-				}
-				first = all
-			}
+	var lacks string
+	defer func() {
+		if s.t.Failed() {
+			s.t.Log(lacks)
 		}
-		return true
+	}()
+	s.eventually("all replicas of "+topic+" are in sync and equal", func() bool {
+		lacks = s.lacks(topic)
+		return lacks == ""
 	})
+}
+
+// lacks says what a topic lacks to be whole; "" when it is.
+func (s *servers) lacks(topic string) string {
+	for i := range s.nodes[1].broker.catalog.Current().Topic(topic).Partitions {
+		var first []byte
+		for id := uint64(1); id <= 3; id++ {
+			b := s.nodes[id].broker
+			p := b.catalog.Current().Topic(topic).Partition(int32(i))
+			r, err := b.topics.Lookup(topic, int32(i))
+			if err != nil {
+				return fmt.Sprintf("box %d: partition %d: %v", id, i, err)
+			}
+			v := r.View()
+			all := logBytes(s.t, r)
+			if len(p.ISR) != 3 || v.HighWatermark != v.End || id > 1 && !bytes.Equal(first, all) {
+				return fmt.Sprintf("box %d: partition %d: leader %d, epoch %d, partition epoch %d, in sync %v, eligible %v; view leads %v, epoch %d, partition epoch %d, vouches %d, "+
+					"high watermark %d, end %d, lag %d, %d bytes, the first box's has %d", id, i, p.Leader, p.LeaderEpoch, p.PartitionEpoch, p.ISR, p.ELR, v.Leader, v.LeaderEpoch,
+					v.PartitionEpoch, v.Vouches, v.HighWatermark, v.End, r.Counts().Lag, len(all), len(first))
+			}
+			first = all
+		}
+	}
+	return ""
 }
 
 // Three brokers replicate: what is acknowledged with acks=all is on all of them, survives a broker that goes, and is brought

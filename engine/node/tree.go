@@ -110,7 +110,7 @@ func (t *tree) Subscribe(prefix string, f func(catalog.Batch)) {
 			if !ok {
 				continue
 			}
-			out.Changes = append(out.Changes, catalog.Change{Kind: kind, Path: c.Path, Data: c.Data, Version: c.Stat.Version, Czxid: c.Stat.Czxid})
+			out.Changes = append(out.Changes, catalog.Change{Kind: kind, Path: c.Path, Data: c.Data, Version: c.Stat.Version, Czxid: c.Stat.Czxid, Mzxid: c.Stat.Mzxid})
 		}
 		f(out)
 	})

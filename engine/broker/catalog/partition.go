@@ -31,6 +31,8 @@ type Partition struct {
 	ELR []int32
 	// PartitionEpoch counts the changes of this state: the version of its znode.
 	PartitionEpoch int32
+	// StateZxid is the zxid at which it was written.
+	StateZxid int64
 	// ControllerEpoch is the epoch of the controller that wrote the state.
 	ControllerEpoch int32
 

@@ -25,6 +25,9 @@ func Project(prev *Snapshot, b Batch) *Snapshot {
 		next.forget()
 	}
 	for _, c := range b.Changes {
+		if c.Mzxid == 0 {
+			c.Mzxid = b.Zxid
+		}
 		if err := p.apply(c); err != nil && len(next.Problems) < problemsMax {
 			next.Problems = append(next.Problems, Problem{Path: c.Path, Err: err})
 		}
@@ -200,7 +203,7 @@ func partitionState(part *Partition, c Change) error {
 	part.HasState, part.StateNode = true, true
 	part.Leader, part.LeaderEpoch, part.LeaderBrokerEpoch = s.Leader, s.LeaderEpoch, s.LeaderBrokerEpoch
 	part.ISR, part.ELR = s.ISR, s.ELR
-	part.ControllerEpoch, part.PartitionEpoch = s.ControllerEpoch, c.Version
+	part.ControllerEpoch, part.PartitionEpoch, part.StateZxid = s.ControllerEpoch, c.Version, c.Mzxid
 	part.Directories = directoriesOf(part.Replicas, s.Directories)
 	return nil
 }

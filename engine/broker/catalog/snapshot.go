@@ -160,6 +160,14 @@ func (s *Snapshot) ReplicaOnline(p *Partition, broker int32) bool {
 	return dir.Reserved() || b.HasDirectory(dir)
 }
 
+// Forgetful reports whether a broker's replica may lack what was acknowledged: the topic is acknowledged from memory
+// (cairn.durability=replicated), the broker has registered since the partition's state was written, and did not stop cleanly
+// before. It was in sync, or eligible, in a life that it may have forgotten a part of (KIP-966, unclean shutdown).
+func (s *Snapshot) Forgetful(t *Topic, p *Partition, broker int32) bool {
+	b := s.Broker(broker)
+	return b != nil && !b.CleanStop && p.StateZxid < b.Epoch && !t.Settings.Flushed
+}
+
 // Offline are the replicas that cannot be served now, in the order of Replicas; nil when there are none.
 func (s *Snapshot) Offline(p *Partition) []int32 {
 	var offline []int32

@@ -121,6 +121,7 @@ type Change struct {
 	Data    []byte
 	Version int32 // data version after the change
 	Czxid   int64 // zxid that created the znode
+	Mzxid   int64 // zxid that changed it last; 0 stands for the batch's
 }
 
 // Batch is what one applied batch changed, in the order in which it was applied.

@@ -122,16 +122,23 @@ func chooseDirectory(b *catalog.Broker, topic catalog.UUID, partition int32) cat
 // it is about to have. changed is false when p has it already.
 //
 // The rules are KIP-966's: a replica whose broker or log directory is gone leaves the ISR; while the ISR is smaller than
-// min.insync.replicas, those that left it stay eligible (ELR); so does one that is about to stop, unless no other is in it; a leader comes from the ISR, else from the ELR, else,
+// min.insync.replicas, those that left it stay eligible (ELR); so does one that is about to stop, unless no other is in it. One that
+// may have forgotten what it acknowledged leaves both, unless that is all of them. A leader comes from the ISR, else from the ELR, else,
 // where the topic allows unclean election, from any replica that lives. A leader of an earlier registration does not
 // count: it is elected again, with a new epoch.
 func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *catalog.Partition, kind electionKind) (next catalog.PartitionState, changed bool) {
 	next = p.State()
 	next.ISR = without(p.ISR, func(r int32) bool { return !s.ReplicaOnline(p, r) })
+	forgets := func(r int32) bool { return s.Forgetful(t, p, r) }
+	know := without(next.ISR, forgets)
+	if slices.ContainsFunc(p.ISR, forgets) && len(know)+len(without(eligibleLeaders(t, p, know), forgets)) == 0 {
+		know, forgets = next.ISR, func(int32) bool { return false } // nobody knows more
+	}
+	next.ISR = know
 	if stay := without(next.ISR, func(r int32) bool { return f.leaving.has(s, r) }); len(stay) > 0 {
 		next.ISR = stay
 	}
-	next.ELR = eligibleLeaders(t, p, next.ISR)
+	next.ELR = without(eligibleLeaders(t, p, next.ISR), forgets)
 	var waiting bool
 	if next.Leader, waiting = choose(s, f, t, p, &next, kind); waiting {
 		return next, false

@@ -106,8 +106,9 @@ func (a *inSyncAlteration) alter(w *work, f *facts, at int, change *InSyncChange
 		return refuse(kerr.InvalidRequest, "The leader of %s-%d is not among its in-sync replicas.", t.Name, change.Partition)
 	}
 	for _, r := range change.InSync {
-		// One that stays is judged by what lives; one that joins has vouched in the registration that is named, and in no other.
-		if joins := !slices.Contains(p.ISR, r.Broker); joins && !eligible(w.now, p, r) {
+		// One that stays is judged by what lives; one that joins has vouched in the registration that is named, and in no other. One
+		// that may have forgotten something joins anew.
+		if joins := !slices.Contains(p.ISR, r.Broker) || w.now.Forgetful(t, p, r.Broker); joins && !eligible(w.now, p, r) {
 			return refuse(kerr.IneligibleReplica, "Broker %d is not registered under epoch %d, or its log directory is gone.", r.Broker, r.Epoch)
 		} else if joins && f.leaving.has(w.now, r.Broker) {
 			return refuse(kerr.IneligibleReplica, "Broker %d is about to stop.", r.Broker)

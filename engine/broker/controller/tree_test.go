@@ -29,6 +29,7 @@ type memoryNode struct {
 	data    []byte
 	version int32
 	czxid   int64
+	mzxid   int64
 }
 
 func newMemoryTree() *memoryTree {
@@ -95,7 +96,7 @@ func (t *memoryTree) applyOne(op catalog.Op) (catalog.Change, error) {
 		if parent := path.Dir(op.Path); parent != "/" && t.nodes[parent] == nil {
 			return catalog.Change{}, catalog.ErrNoNode
 		}
-		t.nodes[op.Path] = &memoryNode{data: op.Data, czxid: t.zxid}
+		t.nodes[op.Path] = &memoryNode{data: op.Data, czxid: t.zxid, mzxid: t.zxid}
 		t.children[path.Dir(op.Path)]++
 		return catalog.Change{Kind: catalog.Created, Path: op.Path, Data: op.Data, Czxid: t.zxid}, nil
 	}
@@ -105,7 +106,7 @@ func (t *memoryTree) applyOne(op catalog.Op) (catalog.Change, error) {
 	case op.Version != catalog.AnyVersion && op.Version != n.version:
 		return catalog.Change{}, catalog.ErrBadVersion
 	case op.Kind == catalog.OpSet:
-		t.nodes[op.Path] = &memoryNode{data: op.Data, version: n.version + 1, czxid: n.czxid}
+		t.nodes[op.Path] = &memoryNode{data: op.Data, version: n.version + 1, czxid: n.czxid, mzxid: t.zxid}
 		return catalog.Change{Kind: catalog.Changed, Path: op.Path, Data: op.Data, Version: n.version + 1, Czxid: n.czxid}, nil
 	case op.Kind == catalog.OpDelete:
 		if t.children[op.Path] > 0 {
@@ -128,7 +129,7 @@ func (t *memoryTree) Subscribe(prefix string, f func(catalog.Batch)) {
 	for _, p := range slices.Sorted(maps.Keys(t.nodes)) {
 		if strings.HasPrefix(p, prefix) {
 			n := t.nodes[p]
-			b.Changes = append(b.Changes, catalog.Change{Path: p, Data: n.data, Version: n.version, Czxid: n.czxid})
+			b.Changes = append(b.Changes, catalog.Change{Path: p, Data: n.data, Version: n.version, Czxid: n.czxid, Mzxid: n.mzxid})
 		}
 	}
 	f(b)
