@@ -261,6 +261,7 @@ func (b *broker) settings() kafkaserver.Settings {
 		AutoCreateTopics: s.Bool("auto.create.topics.enable"),
 		ConnectionsIdle:  s.Milliseconds("connections.max.idle.ms"),
 		FetchMaxBytes:    int(s.Int("fetch.max.bytes")),
+		RackAware:        s.Text("replica.selector.class") == settings.RackAwareSelector,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"cairn/engine/broker/batch"
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/fetcher"
 	"cairn/engine/broker/partition"
@@ -100,7 +101,7 @@ func consumeAll(t *testing.T, c *kgo.Client, n int) {
 	}
 }
 
-// logBytes are a replica's whole log.
+// logBytes are a replica's whole log, of however many segments: a cut begins another.
 func logBytes(t *testing.T, r *replica.Replica) []byte {
 	t.Helper()
 	v := r.View()
@@ -116,8 +117,15 @@ func logBytes(t *testing.T, r *replica.Replica) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, b...)
-		next = v.End // the test's logs are one segment long
+		before := next
+		for scan := batch.Scan(b); scan.Next(); {
+			if next = scan.Header().NextOffset(); next > before {
+				out = append(out, scan.Bytes()...)
+			}
+		}
+		if next == before {
+			t.Fatalf("%v: %d bytes at offset %d hold no whole batch", r.TopicPartition(), len(b), before)
+		}
 	}
 	return out
 }

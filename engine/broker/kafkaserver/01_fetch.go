@@ -29,7 +29,10 @@ import (
 // that to move, or for another request to come behind: the follower has more to ask. Where it fetches acknowledges nothing.
 // The replica id in the request is not looked at, nor believed.
 //
-// Not done: fetching from followers (KIP-392), quotas. zstd is served to old versions too:
+// A consumer may read from a follower (KIP-392, version 11 on), as far as that knows the high watermark. Where
+// replica.selector.class says so, a leader sends a consumer that names its rack to an in-sync replica in it.
+//
+// Not done: quotas. zstd is served to old versions too:
 // Kafka would have to open the batch to know, and those clients cannot have produced it.
 
 // fetchPart is one partition of a fetch.
@@ -52,7 +55,9 @@ type fetchPart struct {
 	span                                seglog.Span
 	aborted                             []wire.FetchAborted
 	diverging                           *wire.FetchEpochEnd
-	tell                                bool // it is in the answer
+	preferred                           int32 // the replica to read from instead, or -1
+	led                                 bool  // this box was found to lead: whoever waits for a leader is not left with a follower
+	tell                                bool  // it is in the answer
 }
 
 func (p *fetchPart) length() int { return p.span.Length }
@@ -68,6 +73,7 @@ type fetch struct {
 
 	maxBytes, minBytes int
 	committed          bool
+	rack               string        // the client's, where it is to be sent to a replica there
 	deadline           time.Duration // monotonic; 0 means that it does not wait
 
 	mu      sync.Mutex // protects the fields below: a parked fetch is woken by partitions, its timer, or the connection's end
@@ -101,6 +107,9 @@ func (s *Server) handle01Fetch(r *request) {
 	f.maxBytes = max(min(int(req.MaxBytes), s.settings().FetchMaxBytes), 0)
 	f.minBytes = max(min(int(req.MinBytes), f.maxBytes), 0)
 	f.committed = req.IsolationLevel == 1
+	if f.rack = ""; s.settings().RackAware && !r.conn.isBox() {
+		f.rack = req.Rack
+	}
 	f.deadline = 0
 	if req.MaxWaitMillis > 0 {
 		f.deadline = r.now() + min(time.Duration(req.MaxWaitMillis)*time.Millisecond, fetchWaitMax)
@@ -180,7 +189,7 @@ func (f *fetch) readAll() (bytes int, ready bool) {
 		f.read(p, left, bytes == 0)
 		bytes += p.length()
 		left = max(left-p.length(), 0)
-		if p.code != codeNone || p.diverging != nil {
+		if p.code != codeNone || p.diverging != nil || p.preferred >= 0 {
 			ready = true
 		}
 	}
@@ -189,16 +198,24 @@ func (f *fetch) readAll() (bytes int, ready bool) {
 
 // read looks at one partition. atLeastOne lets a batch through that is longer than what is left.
 func (f *fetch) read(p *fetchPart, left int, atLeastOne bool) {
-	p.highWatermark, p.lastStable, p.logStart = -1, -1, -1
+	p.highWatermark, p.lastStable, p.logStart, p.preferred = -1, -1, -1, -1
 	p.span, p.aborted, p.diverging, p.replica, p.view = seglog.Span{}, nil, nil, nil, nil
 	p.topic, p.code = findTopic(f.snap, p.name, p.id, f.version >= 13)
 	if p.code != codeNone {
 		return
 	}
-	p.replica, p.view, p.code = f.s.findLeader(p.topic, p.partition)
+	if f.version >= 11 && !f.r.conn.isBox() {
+		p.replica, p.view, p.code = f.s.findReplica(p.topic, p.partition)
+	} else {
+		p.replica, p.view, p.code = f.s.findLeader(p.topic, p.partition)
+	}
+	if p.code == codeNone && p.led && !p.view.Leader {
+		p.code = codeNotLeaderOrFollower
+	}
 	if p.code != codeNone {
 		return
 	}
+	p.led = p.view.Leader
 	if p.code = f.s.codeOf(p.view.CheckEpoch(p.leaderEpoch)); p.code != codeNone {
 		return
 	}
@@ -236,6 +253,12 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 	}
 	if p.offset < v.Start || p.offset > v.End {
 		return seglog.ErrOutOfRange
+	}
+	if f.rack != "" && v.Leader && p.offset <= v.HighWatermark {
+		if id, ok := f.s.nearer(f.snap, p.topic, p.partition, f.rack); ok {
+			p.preferred = id
+			return nil
+		}
 	}
 	limit := v.HighWatermark
 	if f.committed {

@@ -39,6 +39,7 @@ type Settings struct {
 	AutoCreateTopics bool          // auto.create.topics.enable
 	ConnectionsIdle  time.Duration // connections.max.idle.ms; 0 means never
 	FetchMaxBytes    int           // fetch.max.bytes: the most that one Fetch answers
+	RackAware        bool          // replica.selector.class: consumers are sent to replicas in their rack
 }
 
 // Catalog gives the state of the cluster as this box has applied it: *catalog.Catalog.

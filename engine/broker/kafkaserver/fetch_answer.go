@@ -21,7 +21,7 @@ func (f *fetch) encode() ([]sockio.Part, error) {
 			}
 			out := wire.FetchPartition{
 				Partition: p.partition, ErrorCode: p.code, HighWatermark: p.highWatermark, LastStable: p.lastStable,
-				LogStart: p.logStart, Aborted: p.aborted, PreferredReplica: -1, Diverging: p.diverging,
+				LogStart: p.logStart, Aborted: p.aborted, PreferredReplica: p.preferred, Diverging: p.diverging,
 			}
 			if p.span.Length > 0 {
 				out.Records = sockio.Part{File: p.span.File, Position: p.span.Position, Length: int64(p.span.Length)}

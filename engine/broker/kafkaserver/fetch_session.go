@@ -224,7 +224,7 @@ func (f *fetchSessions) settle(s *fetchSession, parts []fetchPart, incremental b
 	for i := range parts {
 		p := &parts[i]
 		c := p.cached
-		p.tell = !incremental || !c.told || p.length() > 0 || p.code != codeNone || p.diverging != nil ||
+		p.tell = !incremental || !c.told || p.length() > 0 || p.code != codeNone || p.diverging != nil || p.preferred >= 0 ||
 			p.highWatermark != c.highWatermark || p.lastStable != c.lastStable || p.logStart != c.logStart
 		if !p.tell {
 			continue

@@ -33,6 +33,15 @@ func findTopic(snap *catalog.Snapshot, name string, id [16]byte, byID bool) (*ca
 
 // findLeader finds the local replica that leads a partition, and its present view.
 func (s *Server) findLeader(t *catalog.Topic, p int32) (Replica, *replica.View, int16) {
+	rep, v, code := s.findReplica(t, p)
+	if code == codeNone && !v.Leader {
+		return nil, nil, codeNotLeaderOrFollower
+	}
+	return rep, v, code
+}
+
+// findReplica finds the local replica of a partition, whether it leads or follows, and its present view.
+func (s *Server) findReplica(t *catalog.Topic, p int32) (Replica, *replica.View, int16) {
 	if t.Partition(p) == nil {
 		return nil, nil, codeUnknownTopicOrPartition
 	}
@@ -46,13 +55,27 @@ func (s *Server) findLeader(t *catalog.Topic, p int32) (Replica, *replica.View, 
 		return nil, nil, codeNotLeaderOrFollower // a topic of that name was deleted and created anew
 	}
 	v := rep.View()
-	switch {
-	case v.Err != nil:
+	if v.Err != nil {
 		return nil, nil, s.codeOf(v.Err)
-	case !v.Leader:
-		return nil, nil, codeNotLeaderOrFollower
 	}
 	return rep, v, codeNone
+}
+
+// nearer is an in-sync replica in the client's rack that it is to read from instead of this leader (KIP-392,
+// RackAwareReplicaSelector); ok is false where there is none, or this box is one. Everything below the high watermark is on all
+// that are in sync.
+func (s *Server) nearer(snap *catalog.Snapshot, t *catalog.Topic, partition int32, rack string) (id int32, ok bool) {
+	own := snap.Broker(s.cfg.BrokerID)
+	p := t.Partition(partition)
+	if p == nil || own == nil || own.Rack == rack {
+		return -1, false
+	}
+	for _, id := range p.ISR {
+		if b := snap.Broker(id); b != nil && b.Rack == rack && snap.ReplicaOnline(p, id) {
+			return id, true
+		}
+	}
+	return -1, false
 }
 
 // node is where clients reach a broker.

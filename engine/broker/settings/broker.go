@@ -37,6 +37,9 @@ func NewStatic(defaults, operator map[string]string) *Static {
 // DefaultsOnly are the same without what the operator of this box said: what is known of another box.
 func (s *Static) DefaultsOnly() *Static { return &Static{defaults: s.defaults} }
 
+// RackAwareSelector is the one class that replica.selector.class may name (KIP-392).
+const RackAwareSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+
 // CheckStatic validates what an operator says about broker settings, by Kafka's names.
 func CheckStatic(values map[string]string) error {
 	for _, name := range sortedKeys(values) {
@@ -50,6 +53,9 @@ func CheckStatic(values map[string]string) error {
 		if _, err := d.accept(values[name]); err != nil {
 			return err
 		}
+	}
+	if class := values["replica.selector.class"]; class != "" && class != RackAwareSelector {
+		return invalid("replica.selector.class", class, "the only one there is, beside none, is "+RackAwareSelector)
 	}
 	return CheckDurability(NewBroker(NewStatic(nil, values), nil, nil).Topic(nil))
 }

@@ -55,6 +55,7 @@ var brokerNotes = map[string]note{
 	"auto.leader.rebalance.enable":             {NoEffect, "Whether leadership returns to preferred replicas by itself. On one box there is nothing to balance."},
 	"broker.id":                                {Effective, "The number of this broker."},
 	"broker.rack":                              {Effective, "Where this broker stands."},
+	"replica.selector.class":                   {Effective, "Which replica consumers read from: " + RackAwareSelector + " sends those that name their rack to an in-sync replica in it. Without it they read from the leader."},
 	"compression.type":                         {NoEffect, "cairn always stores a batch as its producer compressed it, which is what producer means."},
 	"connections.max.idle.ms":                  {Effective, "After what time an idle connection is closed, in milliseconds."},
 	"default.replication.factor":               {Effective, "How many replicas a topic gets when nobody says. auto, the default, is the number of brokers, at most three; tools are shown the number that it comes to."},

@@ -1,0 +1,60 @@
+package node
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cairn/engine/broker/settings"
+)
+
+// A consumer reads from the replica in its rack (KIP-392), and waits there for more.
+func TestConsumersReadNearby(t *testing.T) {
+	s := newServers(t, 3)
+	for id, cfg := range s.configs {
+		cfg.Kafka = &Kafka{Listen: s.reserve(), Settings: map[string]string{"broker.rack": fmt.Sprint("rack", id), "replica.selector.class": settings.RackAwareSelector}}
+		s.configs[id] = cfg
+	}
+	for id := uint64(1); id <= 3; id++ {
+		s.open(id)
+	}
+	for id := uint64(1); id <= 3; id++ {
+		s.ready(id)
+	}
+	s.eventually("three brokers", func() bool {
+		return s.each(func(n *Node) bool { return n.broker.catalog.Current().BrokerCount() == 3 })
+	})
+	producer := s.kafka()
+	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 3, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, producer, "t", 0, 300)
+	s.whole("t")
+	sent := func(id uint64) (bytes int64) {
+		for p := range 3 {
+			r, err := s.nodes[id].broker.topics.Lookup("t", int32(p))
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytes += r.Counts().ReadBytes
+		}
+		return bytes
+	}
+	consumer := s.kafka(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.Rack("rack2"))
+	consumeAll(t, consumer, 300)
+	if sent(2) == 0 || sent(1) != 0 || sent(3) != 0 {
+		t.Errorf("a consumer in rack 2 was sent %d, %d and %d bytes by the boxes of racks 1 to 3", sent(1), sent(2), sent(3))
+	}
+	produce(t, producer, "t", 300, 30) // what comes while it waits at a follower
+	consumeAll(t, consumer, 30)
+	if sent(2) == 0 || sent(1) != 0 || sent(3) != 0 {
+		t.Errorf("then it was sent %d, %d and %d bytes", sent(1), sent(2), sent(3))
+	}
+	elsewhere := s.kafka(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.Rack("rack9"))
+	consumeAll(t, elsewhere, 330)
+	if sent(1) == 0 || sent(3) == 0 {
+		t.Errorf("a consumer of no box's rack was sent %d, %d and %d bytes", sent(1), sent(2), sent(3))
+	}
+}
