@@ -412,6 +412,29 @@ func EncodeDeletion(id UUID) []byte {
 	return mustJSON(map[string]any{"version": 1, "topic_id": id.String()})
 }
 
+// Rebalance says whether the cluster may move replicas and leaders by itself. The zero value is that of a tree without such a
+// znode: it may.
+type Rebalance struct {
+	Paused bool
+	Exists bool // there is a znode
+}
+
+type rebalanceJSON struct {
+	Version int  `json:"version"`
+	Paused  bool `json:"paused"`
+}
+
+// EncodeRebalance writes admin/rebalance, which is ours.
+func EncodeRebalance(paused bool) []byte { return mustJSON(rebalanceJSON{Version: 1, Paused: paused}) }
+
+func decodeRebalance(data []byte) (Rebalance, error) {
+	var j rebalanceJSON
+	if err := json.Unmarshal(data, &j); err != nil {
+		return Rebalance{}, fmt.Errorf("rebalance: %w", err)
+	}
+	return Rebalance{Paused: j.Paused, Exists: true}, nil
+}
+
 // mustJSON encodes values of this package, which always can be.
 func mustJSON(v any) []byte {
 	data, err := json.Marshal(v)

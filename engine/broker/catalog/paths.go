@@ -20,6 +20,7 @@ const (
 	topicConfigsPath    = Root + "/config/topics"
 	brokerConfigsPath   = Root + "/config/brokers"
 	deleteTopicsPath    = Root + "/admin/delete_topics"
+	RebalancePath       = Root + "/admin/rebalance"
 )
 
 // defaultBroker is the znode name of the settings of all brokers (ZooKeeperInternals.DEFAULT_STRING).

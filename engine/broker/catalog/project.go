@@ -69,6 +69,8 @@ func (p *projection) apply(c Change) error {
 		return p.controllerEpoch(c)
 	case c.Path == ProducerIDBlockPath:
 		return p.producerIDs(c)
+	case c.Path == RebalancePath:
+		return p.rebalance(c)
 	}
 	parts := strings.Split(rest, "/")
 	if len(parts) < 3 {
@@ -135,6 +137,18 @@ func (p *projection) producerIDs(c Change) error {
 	block, err := decodeProducerIDBlock(c.Data)
 	if err == nil {
 		p.ProducerIDs = &block
+	}
+	return err
+}
+
+func (p *projection) rebalance(c Change) error {
+	if c.Kind == Deleted {
+		p.Rebalance = Rebalance{}
+		return nil
+	}
+	r, err := decodeRebalance(c.Data)
+	if err == nil {
+		p.Rebalance = r
 	}
 	return err
 }

@@ -29,6 +29,8 @@ type Snapshot struct {
 	ControllerEpochVersion int32
 	// ProducerIDs is the block of producer ids that was handed out last; nil while there was none.
 	ProducerIDs *ProducerIDBlock
+	// Rebalance says whether the cluster may move replicas by itself.
+	Rebalance Rebalance
 	// Settings are this broker's, with its dynamic settings applied.
 	Settings *settings.Broker
 	// Problems are the znodes of the last batch that made no sense and were ignored.

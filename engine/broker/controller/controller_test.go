@@ -174,6 +174,10 @@ func (r *room) run(f []string) {
 		r.inSync(f[1:])
 	case "reassign":
 		r.reassign(f[1:])
+	case "rebalance":
+		r.rebalance(f[1])
+	case "catchup":
+		r.catchUp()
 	case "load":
 		r.load(f[1:])
 		return
@@ -422,6 +426,52 @@ func (r *room) reassign(f []string) {
 	r.c.AlterReassignments(AlterReassignments{KeepFactor: slices.Contains(f, "keep"), Partitions: []Reassignment{one}}, func(results []PartitionResult) {
 		r.printf("reassign %s: %s", f[0], show(results[0].Err))
 	})
+}
+
+// rebalance is: rebalance pause|resume|status
+func (r *room) rebalance(what string) {
+	if what != "status" {
+		r.c.ControlRebalance(RebalanceControl{Pause: what == "pause"}, func(err error) { r.printf("%s: %v", what, err) })
+		return
+	}
+	r.c.RebalanceStatus(func(s RebalanceStatus, err error) {
+		if err != nil {
+			r.printf("status: %v", err)
+			return
+		}
+		r.printf("paused %v, %d of %d move, %d wait", s.Paused, s.Moving, s.MovesMax, s.Waiting)
+		for _, m := range s.Moves {
+			r.printf("  %s-%d %v adding=%v removing=%v isr=%v", m.Topic, m.Partition, m.Replicas, m.Adding, m.Removing, m.InSync)
+		}
+		for _, m := range s.Wanted[:min(len(s.Wanted), 4)] {
+			r.printf("  %s-%d %v wants %d, lost %v: %s", m.Topic, m.Partition, m.Replicas, m.Want, m.Lost, m.Why)
+		}
+		for _, a := range s.Absent {
+			r.printf("  broker %d away for %d s, %d s left %s", a.Broker, a.AwaySeconds, a.LeftSeconds, a.Directory)
+		}
+	})
+}
+
+// catchUp has every leader let all replicas into the ISR that live.
+func (r *room) catchUp() {
+	s := r.catalog.Current()
+	for t := range s.Topics() {
+		for i, p := range t.Partitions {
+			leader := s.LeaderOf(p)
+			if leader == catalog.NoLeader || t.Deleting {
+				continue
+			}
+			change := InSyncChange{Topic: t.ID, Partition: int32(i), LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch}
+			for _, id := range p.Replicas {
+				if b := s.Broker(id); b != nil && s.ReplicaOnline(p, id) {
+					change.InSync = append(change.InSync, InSyncReplica{id, b.Epoch})
+				}
+			}
+			if len(change.InSync) > len(p.ISR) {
+				r.c.AlterInSync(AlterInSync{Broker: leader, BrokerEpoch: s.Broker(leader).Epoch, Partitions: []InSyncChange{change}}, func([]InSyncResult) {})
+			}
+		}
+	}
 }
 
 // load is how many replicas of a topic, or of all, each broker has, and how many it is to lead.

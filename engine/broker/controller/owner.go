@@ -104,14 +104,17 @@ type owner struct {
 	indexing bool // a read index is under way
 	unsure   bool // a multi may have been applied: a read index settles it before the next
 
-	facts    facts
-	planned  *catalog.Snapshot // what dirty was derived from
-	dirty    map[string]bool   // topics whose partitions may need a new state
-	electAt  time.Duration     // no elections are planned before: the tree did not take them
-	all      bool              // all of them, from sweep on
-	sweep    string
-	removals map[catalog.UUID]*removal
-	stopped  bool
+	facts     facts
+	planned   *catalog.Snapshot // what dirty was derived from
+	dirty     map[string]bool   // topics whose partitions may need a new state
+	electAt   time.Duration     // no elections are planned before: the tree did not take them
+	all       bool              // all of them, from sweep on
+	sweep     string
+	balanceAt time.Duration    // preferred leaders are looked at then
+	balancing []TopicPartition // what is to be given back to its preferred leader yet
+	healAt    time.Duration    // the replicas are looked at then; 0 for not before something changes
+	removals  map[catalog.UUID]*removal
+	stopped   bool
 }
 
 func newOwner(cfg Config, deps Deps) *owner {
@@ -129,6 +132,7 @@ func newOwner(cfg Config, deps Deps) *owner {
 // Step takes what arrived, then plans the next multi if none is under way.
 func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 	o.now, o.wall = now.Mono, now.Wall
+	o.facts.now = now.Mono
 	for i := range batch {
 		o.take(&batch[i])
 	}
@@ -187,7 +191,7 @@ func (o *owner) lead(l catalog.Leadership) {
 	for _, p := range o.requests {
 		p.inFlight, p.part = false, false
 	}
-	o.facts.epochs, o.facts.leaving, o.facts.load = epochs{}, leaving{}, load{}
+	o.facts.epochs, o.facts.leaving, o.facts.load, o.facts.absent = epochs{}, leaving{}, load{}, nil
 	o.removals = map[catalog.UUID]*removal{}
 	if !l.Leader {
 		if o.phase > follower {
@@ -294,6 +298,8 @@ func (o *owner) reignBegins() {
 	o.phase, o.version = active, s.ControllerEpochVersion
 	o.planned, o.all, o.sweep = s, true, ""
 	clear(o.dirty)
+	o.healLater(healInterval)
+	o.balancing, o.balanceAt = nil, o.now+time.Duration(s.Settings.Int("leader.imbalance.check.interval.seconds"))*time.Second
 	o.log.Info("this box is the controller", "epoch", o.epoch)
 }
 
@@ -337,7 +343,7 @@ func (o *owner) refusedAsFull(cause error) {
 	alone := slices.IndexFunc(o.requests, func(p *pending) bool { return p.part })
 	if alone < 0 {
 		o.log.Warn("the tree takes no more", "error", cause)
-		o.electAt, o.retryAt = o.now+fullDelay, o.now+retryDelay
+		o.electAt, o.retryAt = o.now+fullDelay, o.now+retryDelay // nor is anything healed before electAt
 		return
 	}
 	p := o.requests[alone]
@@ -420,8 +426,12 @@ func (o *owner) wake() time.Duration {
 			due(r.until)
 		}
 	}
-	for _, t := range []time.Duration{o.retryAt, o.electAt} {
-		if t > o.now {
+	timers := []time.Duration{o.retryAt, o.electAt}
+	if o.phase == active && !o.inFlight {
+		timers = append(timers, o.healAt, o.balanceAt)
+	}
+	for _, t := range timers {
+		if t > o.now { // what is overdue waits for something that a message will announce
 			due(t)
 		}
 	}

@@ -53,6 +53,9 @@ func (r *reassigning) step(w *work, f *facts) outcome {
 		}
 		before := g.size
 		g.set(one.Partition, to, state)
+		if one.Replicas != nil && len(one.Replicas) != len(g.topic.Partitions[one.Partition].Target()) {
+			g.assignment.AutoReplication = false // somebody has asked for a factor
+		}
 		r.taken[i] = true
 		bytes += g.size - before
 		if state != nil {
@@ -133,18 +136,28 @@ func moved(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *cata
 }
 
 // completed is a partition after its reassignment, if that can end: everything that is to stay is in sync, and lives
-// (PartitionReassignmentReplicas.maybeCompleteReassignment). A leader that goes has a successor among them; one that stays
-// gets a new epoch too, so that whoever went is not heard any more.
+// (PartitionReassignmentReplicas.maybeCompleteReassignment). Where nobody in sync is about to go, those that come are enough:
+// Kafka waits for a box too that is away and stays a replica, so that a lost one is not replaced while another is away. A
+// leader that goes has a successor; one that stays gets a new epoch too, so that whoever went is not heard any more.
 func completed(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *catalog.Partition) (to *catalog.Partition, state catalog.PartitionState, ok bool) {
 	if !p.Reassigning() {
 		return nil, state, false
 	}
 	to = p.With(p.Target(), nil, nil)
-	if len(to.Replicas) == 0 || len(to.ISR) < len(to.Replicas) {
+	needed := to.Replicas
+	if len(to.ISR) == len(p.ISR) && len(to.ELR) == len(p.ELR) {
+		needed = without(needed, func(id int32) bool { return !slices.Contains(p.Adding, id) })
+	}
+	if len(to.ISR) == 0 || !within(needed, to.ISR) {
 		return nil, state, false
 	}
 	state = settled(s, f, t, index, p, to)
-	return to, state, state.Leader != catalog.NoLeader && len(state.ISR) == len(to.Replicas)
+	return to, state, state.Leader != catalog.NoLeader && within(needed, state.ISR)
+}
+
+// within reports whether a list has all of some.
+func within(some, all []int32) bool {
+	return !slices.ContainsFunc(some, func(id int32) bool { return !slices.Contains(all, id) })
 }
 
 // cancelled is a partition as it was before its reassignment (PartitionReassignmentRevert).

@@ -26,6 +26,8 @@ func (o *owner) plan() bool {
 	}
 	if !o.single {
 		o.planElections(w)
+		o.planHealing(w)
+		o.planBalance(w)
 	}
 	if len(w.ops) > checks {
 		o.multi(w.ops)
@@ -73,6 +75,9 @@ func (o *owner) notice(s *catalog.Snapshot) {
 			o.all, o.sweep = true, ""
 			o.facts.leaving.forget(s)
 		}
+	}
+	if o.planned != s {
+		o.healLater(healInterval)
 	}
 	o.planned = s
 	o.askBrokers(s)

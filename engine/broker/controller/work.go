@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"time"
+
 	"cairn/engine/broker/catalog"
 )
 
@@ -71,6 +73,9 @@ type facts struct {
 	leaving leaving
 	// load counts replicas for the placement of others.
 	load load
+	// now is monotonic, and absent who is missed since when, on that clock.
+	now    time.Duration
+	absent absences
 	// newID draws topic ids.
 	newID func() (catalog.UUID, error)
 	// partitionsMax bounds the partitions of the cluster.

@@ -135,11 +135,11 @@ func (b *Broker) ReplicationFactor(brokers int) (factor int, auto bool) {
 	if n := b.Int("default.replication.factor"); n > 0 {
 		return int(n), false
 	}
-	return autoReplication(brokers), true
+	return AutoReplication(brokers), true
 }
 
-// autoReplication is what replication.factor=auto comes to: at most three, and one at least.
-func autoReplication(brokers int) int { return max(min(brokers, 3), 1) }
+// AutoReplication is what replication.factor=auto comes to: at most three, and one at least.
+func AutoReplication(brokers int) int { return max(min(brokers, 3), 1) }
 
 // autoMinISR is what min.insync.replicas=auto comes to: a write survives the loss of one of three replicas, and a topic
 // of two does not stop when one is lost.
@@ -156,7 +156,7 @@ func (b *Broker) InternalTopic(kind string, brokers int) (partitions, replicas i
 	partitions = int(b.Int(kind + ".num.partitions"))
 	replicas = int(b.Int(kind + ".replication.factor"))
 	if auto = replicas == 0; auto {
-		replicas = autoReplication(brokers)
+		replicas = AutoReplication(brokers)
 	}
 	replicas = min(replicas, max(brokers, 1))
 	overrides = map[string]string{

@@ -157,9 +157,9 @@ func resolveAuto(name, value string, size int) string {
 	}
 	switch {
 	case name == "transaction.state.log.min.isr":
-		return itoa(autoMinISR(autoReplication(size)))
+		return itoa(autoMinISR(AutoReplication(size)))
 	case strings.HasSuffix(name, "replication.factor"):
-		return itoa(autoReplication(size))
+		return itoa(AutoReplication(size))
 	}
 	return itoa(autoMinISR(size))
 }

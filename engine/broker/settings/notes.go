@@ -13,8 +13,10 @@ cairn.full	STRING	trim	[trim, refuse]
 cairn.validate.compressed	BOOLEAN	false		
 `
 
-// cairnBrokerTable are the broker settings that Kafka 4 does not have any more and tools still look for.
-const cairnBrokerTable = `inter.broker.protocol.version	STRING	4.0-IV3		read-only
+// cairnBrokerTable are the broker settings that Kafka 4 does not have any more and tools still look for, and our own.
+const cairnBrokerTable = `cairn.rebalance.away.ms	LONG	600000	[1,...]	cluster-wide
+leader.imbalance.per.broker.percentage	INT	10		read-only
+inter.broker.protocol.version	STRING	4.0-IV3		read-only
 log.message.format.version	STRING	3.0-IV1		read-only
 `
 
@@ -52,10 +54,11 @@ var topicNotes = map[string]note{
 var brokerNotes = map[string]note{
 	"advertised.listeners":                     {Effective, "Where clients are told to connect to. Without it they are told the address that they came in on."},
 	"auto.create.topics.enable":                {Effective, "Whether a topic that a client asks for is created."},
-	"auto.leader.rebalance.enable":             {NoEffect, "Whether leadership returns to preferred replicas by itself. On one box there is nothing to balance."},
+	"auto.leader.rebalance.enable":             {Effective, "Whether leadership returns to preferred replicas by itself, where they are in sync."},
 	"broker.id":                                {Effective, "The number of this broker."},
 	"broker.rack":                              {Effective, "Where this broker stands."},
 	"replica.selector.class":                   {Effective, "Which replica consumers read from: " + RackAwareSelector + " sends those that name their rack to an in-sync replica in it. Without it they read from the leader."},
+	"cairn.rebalance.away.ms":                  {Effective, "How long a box stays away before the replicas on it are made anew on others, in milliseconds, of topics whose replication factor was left to cairn. The controller that counts begins anew when another box becomes it."},
 	"compression.type":                         {NoEffect, "cairn always stores a batch as its producer compressed it, which is what producer means."},
 	"connections.max.idle.ms":                  {Effective, "After what time an idle connection is closed, in milliseconds."},
 	"default.replication.factor":               {Effective, "How many replicas a topic gets when nobody says. auto, the default, is the number of brokers, at most three; tools are shown the number that it comes to."},
@@ -67,6 +70,8 @@ var brokerNotes = map[string]note{
 	"group.min.session.timeout.ms":             {Effective, "The shortest session timeout that a group member may ask for, in milliseconds."},
 	"inter.broker.protocol.version":            {NoEffect, "The level of Kafka's features that this broker stands for. Tools conclude from it what they may ask."},
 	"log.message.format.version":               {NoEffect, "Batches are stored in format 2, which every client since Kafka 0.11 writes."},
+	"leader.imbalance.check.interval.seconds":  {Effective, "How often the controller looks whether leadership should return to preferred replicas, in seconds."},
+	"leader.imbalance.per.broker.percentage":   {Effective, "How many of the partitions that a broker should lead others may lead, in percent, before they are given back."},
 	"listeners":                                {Effective, "Where this broker listens."},
 	"log.cleaner.delete.retention.ms":          {NoEffect, "The default of delete.retention.ms." + compactionLater},
 	"log.cleanup.policy":                       {Effective, "The default of cleanup.policy."},
