@@ -31,7 +31,7 @@ func clusterCommand() *cobra.Command {
 	addHTTP(c)
 	group(c)
 	c.AddCommand(clusterStatus(), clusterMembers(), clusterAdd(), clusterRole("promote", "participant", "Let observers vote, all at once"),
-		clusterRole("demote", "observer", "Let voters observe instead"), clusterRemove(), clusterTransfer(), clusterRecover())
+		clusterRole("demote", "observer", "Let voters observe instead"), clusterRemove(), clusterTransfer(), clusterRebalance(), clusterRecover())
 	return c
 }
 
@@ -52,10 +52,15 @@ func clusterPost(c *cobra.Command, path string, body any) error {
 }
 
 func clusterCall(c *cobra.Command, method, path string, body []byte, into any) error {
+	return consoleCall(c, method, "/cluster"+path, body, into)
+}
+
+// consoleCall asks a server's HTTP door.
+func consoleCall(c *cobra.Command, method, path string, body []byte, into any) error {
 	address, _ := c.Flags().GetString("http")
 	ctx, cancel := context.WithTimeout(c.Context(), 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+"/cluster"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -120,6 +120,8 @@ type question struct {
 	After  *controller.PartitionEpoch `json:",omitempty"` // epochs: those behind it
 	InSync *controller.AlterInSync    `json:",omitempty"`
 	Leave  *controller.Leave          `json:",omitempty"`
+
+	Rebalance *controller.RebalanceControl `json:",omitempty"` // rebalance: what to do; nil: say how it stands
 }
 
 // by is whether the question is what its box may ask: brokers speak for themselves.
@@ -135,6 +137,8 @@ const (
 	askIDs    = "ids"    // of the controller: a block of producer ids
 	askInSync = "insync" // of the controller: other in-sync replicas
 	askLeave  = "leave"  // of the controller: others to lead what a broker leads that stops
+
+	askRebalance = "rebalance" // of the controller: what it moves by itself, and that it pause or resume
 )
 
 // reply is the answer. Code is Kafka's.
@@ -146,6 +150,8 @@ type reply struct {
 	First   int64                       `json:",omitempty"`
 	Count   int32                       `json:",omitempty"`
 	InSync  []inSyncReply               `json:",omitempty"`
+
+	Rebalance *controller.RebalanceStatus `json:",omitempty"`
 }
 
 type inSyncReply struct {

@@ -24,6 +24,7 @@ func (n *Node) openConsole() error {
 		{Path: "/readyz", Title: "200 when clients are served", Handler: http.HandlerFunc(n.serveReady)},
 	}
 	sections = append(sections, n.clusterSections()...)
+	sections = append(sections, n.rebalanceSections()...)
 	if n.zookeeper != nil {
 		h := n.zookeeper.Admin()
 		sections = append(sections,

@@ -201,6 +201,8 @@ func (b *broker) answer(q question, done func(reply)) {
 			}
 			done(r)
 		})
+	case askRebalance:
+		b.answerRebalance(q.Rebalance, done)
 	case askLeave:
 		if q.Leave == nil {
 			done(reply{Code: kerr.InvalidRequest.Code})

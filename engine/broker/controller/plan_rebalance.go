@@ -40,7 +40,7 @@ func (r *rebalanceControl) answer() { r.done(nil) }
 func (r *rebalanceControl) fail(err *Error) { r.done(err) }
 
 // rebalanceShown bounds each list of RebalanceStatus: it goes to other boxes as the answer to one question.
-const rebalanceShown = 100
+const rebalanceShown = 40
 
 // RebalanceStatus is what the cluster does by itself, and what it would do.
 type RebalanceStatus struct {
