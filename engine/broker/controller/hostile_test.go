@@ -88,6 +88,7 @@ func TestReassignmentsOfOneTopicAreOneWrite(t *testing.T) {
 	r.settle()
 	g := &reassigning{req: AlterReassignments{Partitions: []Reassignment{
 		{TopicPartition{"t", 0}, []int32{1, 0}}, {TopicPartition{"t", 2}, []int32{1, 0}}, {TopicPartition{"u", 0}, []int32{0}}, {TopicPartition{"t", 1}, []int32{0, 1}},
+		{TopicPartition{"t", 0}, []int32{0}},
 	}}}
 	w := &work{now: r.catalog.Current()}
 	if g.step(w, &facts{}) != ready || len(w.ops) != 1 {
@@ -98,7 +99,7 @@ func TestReassignmentsOfOneTopicAreOneWrite(t *testing.T) {
 			t.Errorf("partition %d: %v", i, got)
 		}
 	}
-	for i, ok := range []bool{true, true, false, true} {
+	for i, ok := range []bool{true, true, false, true, false} {
 		if (g.results[i].Err == nil) != ok {
 			t.Errorf("%d: %v", i, g.results[i].Err)
 		}

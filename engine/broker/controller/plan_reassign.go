@@ -22,11 +22,17 @@ type reassigning struct {
 	done    func([]PartitionResult)
 	results []PartitionResult
 	taken   []bool // by place in the request: what an earlier step has planned
+	twice   []bool // and what stands there for a second time
 }
 
 func (r *reassigning) step(w *work, f *facts) outcome {
 	if r.taken == nil {
-		r.taken = make([]bool, len(r.req.Partitions))
+		r.taken, r.twice = make([]bool, len(r.req.Partitions)), make([]bool, len(r.req.Partitions))
+		seen := make(map[TopicPartition]bool, len(r.req.Partitions))
+		for i := range r.req.Partitions {
+			tp := r.req.Partitions[i].TopicPartition
+			r.twice[i], seen[tp] = seen[tp], true
+		}
 	}
 	r.results = r.results[:0]
 	if w.full() {
@@ -82,6 +88,9 @@ func (r *reassigning) wanted(s *catalog.Snapshot, f *facts, at int) (to *catalog
 	p := t.Partition(one.Partition)
 	if p == nil {
 		return nil, nil, refuse(kerr.UnknownTopicOrPartition, "Unable to find partition %s:%d.", one.Topic, one.Partition)
+	}
+	if r.twice[at] { // two wishes for one partition; Kafka's tools refuse them
+		return nil, nil, refuse(kerr.InvalidRequest, "Partition %s:%d stands there twice.", one.Topic, one.Partition)
 	}
 	if one.Replicas == nil {
 		if r.taken[at] && !p.Reassigning() {
