@@ -55,7 +55,7 @@ func (s *Snapshot) healthOf(h *Health, t *Topic, p *Partition, box int32) {
 
 		h.UnderReplicated++
 	}
-	switch least := t.Settings.MinInSyncReplicas(len(p.Replicas) - len(p.Adding)); {
+	switch least := t.Settings.EffectiveMinISR(p.Factor()); {
 	case len(p.ISR) < least:
 		h.UnderMinInSync++
 	case len(p.ISR) == least:

@@ -106,6 +106,32 @@ func TestReassignmentsOfOneTopicAreOneWrite(t *testing.T) {
 	}
 }
 
+// A wish that is planned before the elections must not take from them what they would have seen: a state that is written
+// after a broker has registered says that the broker has forgotten nothing.
+func TestAWishDoesNotHideAnUncleanStart(t *testing.T) {
+	r := newRoom(1, Config{})
+	r.tree.lead(true)
+	for _, id := range []string{"0", "1", "2"} {
+		r.register([]string{id})
+	}
+	r.settle()
+	r.create([]string{"t", "assign=0,1", "cairn.durability=replicated"})
+	r.settle()
+	r.register([]string{"1", "unclean"})
+	s := r.catalog.Current()
+	topic := s.Topic("t")
+	for _, known := range []bool{true, false} {
+		f := &facts{epochs: epochs{}}
+		if known {
+			f.epochs[0] = &brokerEpochs{brokerEpoch: s.Broker(0).Epoch, known: true}
+		}
+		_, state := moved(s, f, topic, 0, topic.Partitions[0], []int32{0, 2})
+		if state == nil || len(state.ISR) != 1 || state.ISR[0] != 0 || len(state.ELR) != 0 || state.Leader != 0 || state.LeaderEpoch != 0 {
+			t.Errorf("the leader's log known %v: %+v", known, state)
+		}
+	}
+}
+
 // The settings of a new topic are bounded as those of an old one are.
 func TestSettingsOfANewTopicAreBounded(t *testing.T) {
 	r := newRoom(1, Config{})

@@ -138,9 +138,7 @@ func moved(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *cata
 	if there, state, ok := completed(s, f, t, index, to); ok {
 		return there, &state
 	}
-	state := to.State()
-	state.ControllerEpoch = s.ControllerEpoch
-	state.ELR = eligibleLeaders(t, to, to.ISR) // as many as now must be in sync, which may be fewer
+	state := electFor(s, f, t, index, to)
 	return to, &state
 }
 
@@ -194,9 +192,25 @@ func cancelled(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *
 
 // settled elects for a partition that has lost replicas, from p to to.
 func settled(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p, to *catalog.Partition) catalog.PartitionState {
-	state, _ := elect(s, f, t, index, to, cleanElection)
+	state := electFor(s, f, t, index, to)
 	if state.LeaderEpoch == p.LeaderEpoch {
 		state.LeaderEpoch++
+	}
+	return state
+}
+
+// electFor gives a partition with other replicas its state. A new state must not hide what an election would have seen in the
+// old one: who is gone, who may have forgotten something, and who is not eligible any more because fewer must be in sync. A
+// leader that has not yet told this controller what its log holds goes on.
+func electFor(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, to *catalog.Partition) catalog.PartitionState {
+	state, changed := elect(s, f, t, index, to, cleanElection)
+	state.ControllerEpoch = s.ControllerEpoch
+	if !changed && state.Leader == catalog.NoLeader && to.Leader != catalog.NoLeader {
+		if leader := s.LeaderOf(to); slices.Contains(state.ISR, leader) {
+			state.Leader = leader
+		} else {
+			state.LeaderEpoch++
+		}
 	}
 	return state
 }
