@@ -11,6 +11,7 @@ import (
 
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/sim/history"
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -66,7 +67,7 @@ func (s *Suite) NewChronicle(ctx context.Context, seed uint64) (*Chronicle, erro
 	}
 	for id := 1; id <= chroniclers; id++ {
 		w := &chronicler{all: c, id: id, random: rand.New(rand.NewPCG(seed, uint64(id))), seen: map[string]int32{}}
-		w.session = StartSession(s.cluster, id%boxes+1, timeouts[id%len(timeouts)], false, Hooks{
+		w.session = StartSession(s.cluster, id%boxes.Count+1, timeouts[id%len(timeouts)], false, Hooks{
 			Connected: func(k *conn, timeout time.Duration) {
 				w.observe(k, history.Event{Kind: history.Connected, Timeout: timeout})
 			},
@@ -138,7 +139,7 @@ func (w *chronicler) work(ctx context.Context) {
 			}
 		}
 		if w.random.IntN(300) == 0 {
-			w.session.Move(ctx, 1+w.random.IntN(boxes))
+			w.session.Move(ctx, 1+w.random.IntN(boxes.Count))
 		}
 		pause(ctx, time.Duration(w.random.Int64N(int64(historyPace))))
 	}

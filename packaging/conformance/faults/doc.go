@@ -3,10 +3,7 @@
 // It measures how long no write is acknowledged, and asks whether a write was lost or doubled, whether a session expired
 // whose client was heard, and whether a box that was cut off answers a sync with an old state.
 //
-// Each box has a network namespace of its own with two links: one to the other boxes, which is cut by dropping what
-// arrives from a box, and one to the clients, which never is. A cut is silent, as on a real network: nobody is told.
-//
-// The Network owns the namespaces and the rules, the Cluster the processes, each Session one client with its connection.
+// Package boxes owns the namespaces and the processes, each Session one client with its connection.
 // The main goroutine injects the faults and judges; one goroutine for each session writes into the Ledger. Everything
 // that a round decides comes from its seed. The program ends only what it has started and removes the namespaces again,
 // also those that a killed run of it has left.

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"cairn/packaging/conformance/boxes"
 )
 
 // histories is the kind of round that runs mixed clients under faults of all kinds.
@@ -35,13 +37,13 @@ type Fault struct {
 }
 
 // NewFault decides what a kind of fault does, by the seed's random numbers and who leads.
-func NewFault(kind string, c *Cluster, leader int, random *rand.Rand) Fault {
+func NewFault(kind string, c *boxes.Cluster, leader int, random *rand.Rand) Fault {
 	if kind == "kill" {
 		return killing(c, leader, random)
 	}
 	victim, hitsLeader := leader, true
 	if random.IntN(4) >= leaderOdds {
-		victim, hitsLeader = 1+(leader+random.IntN(boxes-1))%boxes, false
+		victim, hitsLeader = 1+(leader+random.IntN(boxes.Count-1))%boxes.Count, false
 	}
 	if kind == "stop" {
 		return stopping(c, victim, hitsLeader, random)
@@ -61,7 +63,7 @@ func waiting(hold time.Duration) func(context.Context) error {
 }
 
 // killing ends the leader's process and starts it again.
-func killing(c *Cluster, leader int, random *rand.Rand) Fault {
+func killing(c *boxes.Cluster, leader int, random *rand.Rand) Fault {
 	return Fault{
 		Name: fmt.Sprintf("kill -9 of box %d, which leads", leader), Leader: true,
 		Begin: func() error { c.Kill(leader); return nil },
@@ -71,7 +73,7 @@ func killing(c *Cluster, leader int, random *rand.Rand) Fault {
 }
 
 // stopping stops a process and lets it go on.
-func stopping(c *Cluster, victim int, hitsLeader bool, random *rand.Rand) Fault {
+func stopping(c *boxes.Cluster, victim int, hitsLeader bool, random *rand.Rand) Fault {
 	hold := between(random, stopHoldMin, stopHoldMax)
 	return Fault{
 		Name: fmt.Sprintf("stop of box %d%s for %v", victim, leads(hitsLeader), hold.Round(time.Millisecond)), Leader: hitsLeader,
@@ -89,9 +91,9 @@ func leads(hitsLeader bool) string {
 }
 
 // cutting drops what goes between a box and the others, or one of them.
-func cutting(kind string, c *Cluster, victim int, hitsLeader bool, random *rand.Rand) Fault {
+func cutting(kind string, c *boxes.Cluster, victim int, hitsLeader bool, random *rand.Rand) Fault {
 	var others []int
-	for box := 1; box <= boxes; box++ {
+	for box := 1; box <= boxes.Count; box++ {
 		if box != victim {
 			others = append(others, box)
 		}
@@ -106,33 +108,24 @@ func cutting(kind string, c *Cluster, victim int, hitsLeader bool, random *rand.
 		mute = random.IntN(2) == 0
 		deaf = !mute
 	}
-	links := cut(victim, others, mute, deaf)
+	links := boxes.Cut(victim, others, mute, deaf)
 	what := map[[2]bool]string{{true, true}: "nothing passes between", {true, false}: "nothing arrives from", {false, true}: "nothing arrives at"}
 	hold := between(random, holdMin, holdMax)
 	f := Fault{
 		Name: fmt.Sprintf("%s box %d%s and %v", what[[2]bool{mute, deaf}], victim, leads(hitsLeader), others), Leader: hitsLeader && !pair,
-		Begin: func() error { return c.network.Set(links) },
+		Begin: func() error { return c.Network.Set(links) },
 		Hold:  waiting(hold),
-		End:   func() error { return c.network.Set(Links{}) },
+		End:   func() error { return c.Network.Set(boxes.Links{}) },
 	}
 	if kind == "flapping" {
 		f.Name += ", flapping"
-		f.Hold = flapping(c.network, links, hold, random)
+		f.Hold = flapping(c.Network, links, hold, random)
 	}
 	return f
 }
 
-// cut is the links of a box that the others do not hear, or that does not hear them.
-func cut(victim int, others []int, mute, deaf bool) (l Links) {
-	for _, other := range others {
-		l[victim][other] = mute
-		l[other][victim] = deaf
-	}
-	return l
-}
-
 // flapping heals and cuts the links again and again.
-func flapping(n *Network, links Links, hold time.Duration, random *rand.Rand) func(context.Context) error {
+func flapping(n *boxes.Network, links boxes.Links, hold time.Duration, random *rand.Rand) func(context.Context) error {
 	var turns []time.Duration
 	for sum := time.Duration(0); sum < hold; sum += turns[len(turns)-1] {
 		turns = append(turns, between(random, flapMin, flapMax))
@@ -142,7 +135,7 @@ func flapping(n *Network, links Links, hold time.Duration, random *rand.Rand) fu
 		for _, turn := range slices.Clone(turns) {
 			pause(ctx, turn)
 			down = !down
-			next := Links{}
+			next := boxes.Links{}
 			if down {
 				next = links
 			}

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"cairn/packaging/conformance/boxes"
 )
 
 func account() *Account { return NewLedger(1).Accounts[0] }
@@ -141,7 +143,7 @@ func TestASeedDecidesTheFault(t *testing.T) {
 		names := map[string]bool{}
 		for seed := range uint64(40) {
 			name := func() string {
-				return NewFault(kind, &Cluster{network: &Network{}}, 2, rand.New(rand.NewPCG(seed, 7))).Name
+				return NewFault(kind, &boxes.Cluster{Network: &boxes.Network{}}, 2, rand.New(rand.NewPCG(seed, 7))).Name
 			}
 			if name() != name() {
 				t.Errorf("%s, seed %d: twice not the same", kind, seed)
@@ -151,13 +153,6 @@ func TestASeedDecidesTheFault(t *testing.T) {
 		if kind != "kill" && len(names) < 4 {
 			t.Errorf("%s: only %v", kind, names)
 		}
-	}
-}
-
-func TestOneWayIsOneWay(t *testing.T) {
-	l := cut(2, []int{1, 3}, true, false)
-	if !l[2][1] || !l[2][3] || l[1][2] || l[3][2] || l[1][3] {
-		t.Errorf("links %v", l)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/sim/history"
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -44,7 +45,7 @@ func (s *Suite) History(ctx context.Context, seed uint64) error {
 	}
 	h := c.record.History()
 	violations := history.Check(h, history.Options{Patience: checkPatience})
-	for box := 1; box <= boxes; box++ {
+	for box := 1; box <= boxes.Count; box++ {
 		tree, err := s.read(ctx, box, c)
 		if err != nil {
 			return fmt.Errorf("read the tree of box %d: %w", box, err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cairn/engine/ensemble/jute"
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 var timeouts = []time.Duration{4 * time.Second, 6 * time.Second, 10 * time.Second}
 
 // idleCount is how many sessions only ping, with the shortest timeout: they are the first to expire wrongly.
-const idleCount = 4 * boxes
+const idleCount = 4 * boxes.Count
 
 // probeTimeout is that of the sessions that stay with one box, so long that they outlive a stop of it.
 const probeTimeout = 36 * time.Second
@@ -49,16 +50,16 @@ type Load struct {
 }
 
 // StartLoad makes the sessions' nodes and begins to write.
-func StartLoad(ctx context.Context, c *Cluster, ledger *Ledger, seed uint64) (*Load, error) {
+func StartLoad(ctx context.Context, c *boxes.Cluster, ledger *Ledger, seed uint64) (*Load, error) {
 	l := &Load{ledger: ledger}
 	hooks := Hooks{Expired: ledger.Expired}
 	for i := range ledger.Accounts {
-		l.sessions = append(l.sessions, StartSession(c, i%boxes+1, timeouts[i%len(timeouts)], false, hooks))
+		l.sessions = append(l.sessions, StartSession(c, i%boxes.Count+1, timeouts[i%len(timeouts)], false, hooks))
 	}
 	for i := range idleCount {
-		l.idle = append(l.idle, StartSession(c, i%boxes+1, timeouts[0], false, hooks))
+		l.idle = append(l.idle, StartSession(c, i%boxes.Count+1, timeouts[0], false, hooks))
 	}
-	for box := 1; box <= boxes; box++ {
+	for box := 1; box <= boxes.Count; box++ {
 		l.probes = append(l.probes, StartSession(c, box, probeTimeout, true, hooks))
 	}
 	working, cancel := context.WithCancel(context.Background())
@@ -111,7 +112,7 @@ func (l *Load) Close() {
 func (l *Load) Open(ctx context.Context, parent string) error {
 	var moving sync.WaitGroup
 	for i, s := range slices.Concat(l.sessions, l.idle) {
-		moving.Go(func() { s.Move(ctx, i%boxes+1) })
+		moving.Go(func() { s.Move(ctx, i%boxes.Count+1) })
 	}
 	moving.Wait()
 	if err := l.make(ctx, parent, ""); err != nil {
@@ -139,7 +140,7 @@ func (l *Load) Shut(ctx context.Context) bool {
 		if active == 0 || ctx.Err() != nil {
 			return active == 0
 		}
-		pause(ctx, pollPause)
+		pause(ctx, boxes.PollPause)
 	}
 }
 

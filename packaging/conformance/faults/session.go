@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cairn/engine/ensemble/jute"
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -30,7 +31,7 @@ type Hooks struct {
 // connection that was silent for two thirds is given up, and another box is asked at once. What is measured are the
 // servers. It keeps its session over all connections, and makes a new one when that has expired.
 type Session struct {
-	cluster *Cluster
+	cluster *boxes.Cluster
 	asked   time.Duration
 	pinned  bool // stays with its first box
 	hooks   Hooks
@@ -55,7 +56,7 @@ type Session struct {
 }
 
 // StartSession begins with the box that is named.
-func StartSession(c *Cluster, box int, timeout time.Duration, pinned bool, hooks Hooks) *Session {
+func StartSession(c *boxes.Cluster, box int, timeout time.Duration, pinned bool, hooks Hooks) *Session {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Session{
 		cluster: c, asked: timeout, pinned: pinned, hooks: hooks, cancel: cancel, done: make(chan struct{}), began: time.Now(), box: box,
@@ -107,7 +108,7 @@ func (s *Session) keep(ctx context.Context) {
 		c, err := s.connect(ctx)
 		if err != nil {
 			s.turnTo()
-			if s.pinned || tries%boxes == 0 {
+			if s.pinned || tries%boxes.Count == 0 {
 				pause(ctx, roundPause)
 			}
 			continue
@@ -125,7 +126,7 @@ func (s *Session) turnTo() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.box = s.box%boxes + 1; s.goal != 0 {
+	if s.box = s.box%boxes.Count + 1; s.goal != 0 {
 		s.box, s.goal = s.goal, 0
 	}
 }

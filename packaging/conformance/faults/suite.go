@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -18,8 +20,8 @@ const (
 
 // Suite is the rounds of one run on one ensemble.
 type Suite struct {
-	network *Network
-	cluster *Cluster
+	network *boxes.Network
+	cluster *boxes.Cluster
 	ledger  *Ledger
 	load    *Load
 	results map[string][]Result
@@ -39,7 +41,7 @@ type Result struct {
 func NewSuite(ctx context.Context, binary, dir string, seed uint64) (*Suite, error) {
 	s := &Suite{ledger: NewLedger(sessionsCount), results: map[string][]Result{}}
 	var err error
-	if s.network, err = NewNetwork(); err != nil {
+	if s.network, err = boxes.NewNetwork(); err != nil {
 		return nil, err
 	}
 	if err = s.begin(ctx, binary, dir, seed); err != nil {
@@ -49,10 +51,10 @@ func NewSuite(ctx context.Context, binary, dir string, seed uint64) (*Suite, err
 }
 
 func (s *Suite) begin(ctx context.Context, binary, dir string, seed uint64) (err error) {
-	if s.cluster, err = NewCluster(s.network, binary, dir); err != nil {
+	if s.cluster, err = boxes.NewCluster(s.network, binary, dir); err != nil {
 		return err
 	}
-	for box := 1; box <= boxes; box++ {
+	for box := 1; box <= boxes.Count; box++ {
 		if err := s.cluster.Start(box); err != nil {
 			return err
 		}
@@ -70,7 +72,7 @@ func (s *Suite) Close() error {
 		s.load.Close()
 	}
 	if s.cluster != nil {
-		s.cluster.Close()
+		_ = s.cluster.Close() // a box that a fault has left in a bad state is killed
 	}
 	return s.network.Close()
 }
@@ -117,7 +119,7 @@ func (s *Suite) whole(ctx context.Context, ended time.Time) (time.Duration, erro
 	if _, err := s.cluster.Whole(ctx); err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, wholeMax)
+	ctx, cancel := context.WithTimeout(ctx, boxes.WholeMax)
 	defer cancel()
 	for i, probe := range s.load.probes {
 		for {

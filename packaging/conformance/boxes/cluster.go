@@ -1,7 +1,8 @@
-package main
+package boxes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,9 +14,11 @@ import (
 )
 
 const (
-	wholeMax    = 30 * time.Second // until all boxes serve, after a start or a heal
+	// WholeMax is how long it may take until all boxes serve, after a start or a heal.
+	WholeMax = 30 * time.Second
+	// PollPause is between two looks at something that is awaited.
+	PollPause   = 5 * time.Millisecond
 	wordTimeout = time.Second
-	pollPause   = 5 * time.Millisecond
 	stopMax     = 15 * time.Second
 )
 
@@ -30,23 +33,25 @@ type Process struct {
 
 // Cluster is the three processes. The main goroutine owns it.
 type Cluster struct {
-	network *Network
+	Network *Network
+	// Flags are given to a box's `cairn start` beside its zoo.cfg; nil for none.
+	Flags   func(box int) []string
 	binary  string
 	dir     string
-	process [boxes + 1]*Process
+	process [Count + 1]*Process
 }
 
 // NewCluster writes the boxes' configurations into dir and starts nothing.
 func NewCluster(network *Network, binary, dir string) (*Cluster, error) {
-	c := &Cluster{network: network, binary: binary, dir: dir}
-	for box := 1; box <= boxes; box++ {
-		data := c.data(box)
+	c := &Cluster{Network: network, binary: binary, dir: dir}
+	for box := 1; box <= Count; box++ {
+		data := c.Data(box)
 		if err := os.MkdirAll(data, 0o755); err != nil {
 			return nil, err
 		}
 		// All sessions may come to one box, and all from one address.
 		text := fmt.Sprintf("dataDir=%s\nclientPort=2181\ntickTime=2000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\n4lw.commands.whitelist=*\n", data)
-		for other := 1; other <= boxes; other++ {
+		for other := 1; other <= Count; other++ {
 			text += fmt.Sprintf("server.%d=%s:2888:3888\n", other, network.PeerAddress(other))
 		}
 		if err := os.WriteFile(filepath.Join(data, "zoo.cfg"), []byte(text), 0o644); err != nil {
@@ -59,10 +64,11 @@ func NewCluster(network *Network, binary, dir string) (*Cluster, error) {
 	return c, nil
 }
 
-func (c *Cluster) data(box int) string { return filepath.Join(c.dir, fmt.Sprintf("box%d", box)) }
+// Data is a box's dataDir: what cairn keeps is below it.
+func (c *Cluster) Data(box int) string { return filepath.Join(c.dir, fmt.Sprintf("box%d", box)) }
 
 // Address is where clients find a box.
-func (c *Cluster) Address(box int) string { return c.network.ClientAddress(box) + ":2181" }
+func (c *Cluster) Address(box int) string { return c.Network.ClientAddress(box) + ":2181" }
 
 // Start starts a box's process and does not wait for it to serve.
 func (c *Cluster) Start(box int) error {
@@ -71,7 +77,11 @@ func (c *Cluster) Start(box int) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command("ip", "netns", "exec", c.network.Namespace(box), c.binary, "start", "--zoo-cfg", filepath.Join(c.data(box), "zoo.cfg"))
+	args := []string{"netns", "exec", c.Network.Namespace(box), c.binary, "start", "--zoo-cfg", filepath.Join(c.Data(box), "zoo.cfg")}
+	if c.Flags != nil {
+		args = append(args, c.Flags(box)...)
+	}
+	cmd := exec.Command("ip", args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it survives ip's exec
 	if err := cmd.Start(); err != nil {
@@ -95,6 +105,32 @@ func (c *Cluster) Kill(box int) {
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.ended
 	c.process[box] = nil
+}
+
+// KillAll ends all boxes with SIGKILL at the same instant.
+func (c *Cluster) KillAll() {
+	for _, p := range c.process[1:] {
+		if p != nil {
+			_ = p.cmd.Process.Kill() // it may have ended
+		}
+	}
+	for box := 1; box <= Count; box++ {
+		c.Kill(box)
+	}
+}
+
+// Ended reports whether a box that was started has ended by itself.
+func (c *Cluster) Ended(box int) bool {
+	p := c.process[box]
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // Halt stops a box's process (SIGSTOP) and Resume lets it go on.
@@ -127,8 +163,8 @@ func (c *Cluster) Crashed() error {
 	return nil
 }
 
-// Close asks all processes to end, and kills those that do not.
-func (c *Cluster) Close() {
+// Close asks all processes to end, and kills those that do not. It names those, and those that ended with a failure.
+func (c *Cluster) Close() error {
 	for _, p := range c.process[1:] {
 		if p == nil {
 			continue
@@ -136,22 +172,30 @@ func (c *Cluster) Close() {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		_ = p.cmd.Process.Signal(syscall.SIGCONT)
 	}
+	var failures []error
 	deadline := time.After(stopMax)
-	for box := 1; box <= boxes; box++ {
-		if p := c.process[box]; p != nil {
-			select {
-			case <-p.ended:
-			case <-deadline:
-			}
-			c.Kill(box)
+	for box := 1; box <= Count; box++ {
+		p := c.process[box]
+		if p == nil {
+			continue
 		}
+		select {
+		case <-p.ended:
+			if p.exit != nil {
+				failures = append(failures, fmt.Errorf("box %d ended with %w", box, p.exit))
+			}
+		case <-deadline:
+			failures = append(failures, fmt.Errorf("box %d has not ended %v after SIGTERM", box, stopMax))
+		}
+		c.Kill(box)
 	}
+	return errors.Join(failures...)
 }
 
 // Leader is the box that says that it leads, 0 when none does. Where two do, after a fault, the caller asks again.
 func (c *Cluster) Leader() int {
 	leader := 0
-	for box := 1; box <= boxes; box++ {
+	for box := 1; box <= Count; box++ {
 		if fleet.Mode(c.Address(box), wordTimeout) == "leader" {
 			if leader != 0 {
 				return 0
@@ -164,18 +208,18 @@ func (c *Cluster) Leader() int {
 
 // Whole waits until one box leads and the others follow it.
 func (c *Cluster) Whole(ctx context.Context) (leader int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, wholeMax)
+	ctx, cancel := context.WithTimeout(ctx, WholeMax)
 	defer cancel()
 	for {
 		modes := map[string]int{}
-		for box := 1; box <= boxes; box++ {
+		for box := 1; box <= Count; box++ {
 			m := fleet.Mode(c.Address(box), wordTimeout)
 			modes[m]++
 			if m == "leader" {
 				leader = box
 			}
 		}
-		if modes["leader"] == 1 && modes["follower"] == boxes-1 {
+		if modes["leader"] == 1 && modes["follower"] == Count-1 {
 			return leader, nil
 		}
 		if err := c.Crashed(); err != nil {
@@ -183,8 +227,8 @@ func (c *Cluster) Whole(ctx context.Context) (leader int, err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("the boxes are not one ensemble after %v: %v", wholeMax, modes)
-		case <-time.After(pollPause):
+			return 0, fmt.Errorf("the boxes are not one ensemble after %v: %v", WholeMax, modes)
+		case <-time.After(PollPause):
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package boxes
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	"sync"
 )
 
-// boxes is the size of the ensemble. Boxes are numbered from 1.
-const boxes = 3
+// Count is the size of the ensemble. Boxes are numbered from 1.
+const Count = 3
 
 // namePrefix begins every name of a namespace, bridge or link; the number of the process follows.
 const namePrefix = "cairnf"
@@ -22,7 +22,16 @@ const namePrefix = "cairnf"
 const table = "cairnfaults"
 
 // Links says which boxes do not hear which: Links[a][b] drops what goes from a to b.
-type Links [boxes + 1][boxes + 1]bool
+type Links [Count + 1][Count + 1]bool
+
+// Cut is the links of a box that the others do not hear (mute), or that does not hear them (deaf).
+func Cut(victim int, others []int, mute, deaf bool) (l Links) {
+	for _, other := range others {
+		l[victim][other] = mute
+		l[other][victim] = deaf
+	}
+	return l
+}
 
 // Network is the namespaces of the boxes and the two bridges between them.
 type Network struct {
@@ -64,7 +73,7 @@ func (n *Network) build() error {
 		fmt.Fprintf(&here, "link add %s%s type bridge\nlink set %s%s up\n", n.name, bridge, n.name, bridge)
 	}
 	fmt.Fprintf(&here, "addr add 198.19.%d.254/24 dev %sc\n", n.octet, n.name)
-	for box := 1; box <= boxes; box++ {
+	for box := 1; box <= Count; box++ {
 		fmt.Fprintf(&here, "netns add %s\n", n.Namespace(box))
 		for _, bridge := range []string{"p", "c"} {
 			outer := fmt.Sprintf("%s%s%d", n.name, bridge, box)
@@ -75,7 +84,7 @@ func (n *Network) build() error {
 	if err := command(here.String(), "ip", "-batch", "-"); err != nil {
 		return err
 	}
-	for box := 1; box <= boxes; box++ {
+	for box := 1; box <= Count; box++ {
 		there := fmt.Sprintf("link set lo up\naddr add 198.18.%d.%d/24 dev ep\naddr add 198.19.%d.%d/24 dev ec\nlink set ep up\nlink set ec up\n",
 			n.octet, box, n.octet, box)
 		if err := command(there, "ip", "-n", n.Namespace(box), "-batch", "-"); err != nil {
@@ -103,8 +112,8 @@ func (n *Network) Set(links Links) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var changed []int
-	for box := 1; box <= boxes; box++ {
-		for from := 1; from <= boxes; from++ {
+	for box := 1; box <= Count; box++ {
+		for from := 1; from <= Count; from++ {
 			if links[from][box] != n.now[from][box] {
 				changed = append(changed, box)
 				break
@@ -117,7 +126,7 @@ func (n *Network) Set(links Links) error {
 		all.Go(func() {
 			var rules strings.Builder
 			fmt.Fprintf(&rules, "flush chain ip %s heard\n", table)
-			for from := 1; from <= boxes; from++ {
+			for from := 1; from <= Count; from++ {
 				if links[from][box] {
 					fmt.Fprintf(&rules, "add rule ip %s heard ip saddr %s drop\n", table, n.PeerAddress(from))
 				}
@@ -141,7 +150,7 @@ func (n *Network) Close() error { return remove(n.name) }
 // any more is no failure.
 func remove(name string) error {
 	var failures []error
-	for box := 1; box <= boxes; box++ {
+	for box := 1; box <= Count; box++ {
 		if ns := fmt.Sprintf("%s-%d", name, box); exists("/run/netns/" + ns) {
 			failures = append(failures, command("", "ip", "netns", "del", ns))
 		}
@@ -150,7 +159,7 @@ func remove(name string) error {
 		if exists("/sys/class/net/" + name + bridge) {
 			failures = append(failures, command("", "ip", "link", "del", name+bridge))
 		}
-		for box := 1; box <= boxes; box++ { // a namespace ends a moment after its name
+		for box := 1; box <= Count; box++ { // a namespace ends a moment after its name
 			if outer := fmt.Sprintf("%s%s%d", name, bridge, box); exists("/sys/class/net/" + outer) {
 				_ = command("", "ip", "link", "del", outer) // it may be gone by now
 			}
