@@ -195,6 +195,9 @@ func (f *fetchSessions) update(s *fetchSession, req *kmsg.FetchRequest) bool {
 				f.partitions++
 			}
 			p := e.Value.(*sessionPartition)
+			if p.leaderEpoch != in.CurrentLeaderEpoch {
+				p.told = false // a follower does not know before that its log agrees with this epoch's, also where there is no news
+			}
 			p.offset, p.maxBytes = in.FetchOffset, in.PartitionMaxBytes
 			p.leaderEpoch, p.lastFetchedEpoch = in.CurrentLeaderEpoch, in.LastFetchedEpoch
 		}

@@ -294,12 +294,21 @@ func TestBehaviour27Sessions(t *testing.T) {
 	if got := next(9, nil); got != "0: 2/0/1" {
 		t.Errorf("new records: %s", got)
 	}
+	inEpoch := func(req *kmsg.FetchRequest) {
+		moveTo(0, 0)(req)
+		req.Topics[0].Partitions[0].CurrentLeaderEpoch = 1
+	}
+	for i, want := range []string{"0: 0/0/0 2/0/1", "0: 2/0/1"} {
+		if got := next(10+int32(i), inEpoch); got != want {
+			t.Errorf("asked in an epoch for the %d. time: %s, want %s", i+1, got, want)
+		}
+	}
 	end := fetchRequest("t", 0, 0)
 	end.SessionID, end.SessionEpoch = id, -1
 	if resp := c.fetch(12, end); resp.SessionID != 0 || resp.ErrorCode != 0 {
 		t.Errorf("final: session %d, code %d", resp.SessionID, resp.ErrorCode)
 	}
-	if got := next(10, nil); got != "70:" {
+	if got := next(12, nil); got != "70:" {
 		t.Errorf("after the end: %s", got)
 	}
 	if n := r.sessions.count(); n != 0 {
