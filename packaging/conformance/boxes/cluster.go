@@ -83,7 +83,8 @@ func (c *Cluster) Start(box int) error {
 	}
 	cmd := exec.Command("ip", args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it survives ip's exec
+	// Its death comes with ours, which survives ip's exec; a signal to our group, as timeout sends it, is for us to judge.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start box %d: %w", box, err)
 	}
@@ -107,14 +108,14 @@ func (c *Cluster) Kill(box int) {
 	c.process[box] = nil
 }
 
-// KillAll ends all boxes with SIGKILL at the same instant.
-func (c *Cluster) KillAll() {
-	for _, p := range c.process[1:] {
-		if p != nil {
+// KillAll ends several boxes with SIGKILL at the same instant.
+func (c *Cluster) KillAll(boxes ...int) {
+	for _, box := range boxes {
+		if p := c.process[box]; p != nil {
 			_ = p.cmd.Process.Kill() // it may have ended
 		}
 	}
-	for box := 1; box <= Count; box++ {
+	for _, box := range boxes {
 		c.Kill(box)
 	}
 }

@@ -42,8 +42,9 @@ type Network struct {
 	now Links
 }
 
-// NewNetwork makes the namespaces, after removing those of runs that were killed. Close removes them.
-func NewNetwork() (*Network, error) {
+// NewNetwork makes the namespaces, after removing those of runs that were killed. Close removes them. The octet is the one of
+// an earlier network whose addresses are to come again, or 0.
+func NewNetwork(octet int) (*Network, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the boxes get network namespaces of their own: run this as root")
 	}
@@ -55,7 +56,7 @@ func NewNetwork() (*Network, error) {
 	if err := sweep(); err != nil {
 		return nil, err
 	}
-	octet, err := freeOctet()
+	octet, err := freeOctet(octet)
 	if err != nil {
 		return nil, err
 	}
@@ -188,8 +189,11 @@ func sweep() error {
 	return errors.Join(failures...)
 }
 
+// Octet is what NewNetwork takes to make the same addresses again.
+func (n *Network) Octet() int { return n.octet }
+
 // freeOctet finds addresses that no other run on this machine has.
-func freeOctet() (int, error) {
+func freeOctet(asked int) (int, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return 0, err
@@ -199,6 +203,12 @@ func freeOctet() (int, error) {
 		if ip, _, err := net.ParseCIDR(a.String()); err == nil {
 			used[ip.String()] = true
 		}
+	}
+	if asked != 0 {
+		if used[fmt.Sprintf("198.19.%d.254", asked)] {
+			return 0, fmt.Errorf("the network 198.19.%d.x is in use, by another run of the same", asked)
+		}
+		return asked, nil
 	}
 	for try := range 250 {
 		octet := (os.Getpid()+try)%250 + 1

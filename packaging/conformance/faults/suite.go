@@ -41,7 +41,7 @@ type Result struct {
 func NewSuite(ctx context.Context, binary, dir string, seed uint64) (*Suite, error) {
 	s := &Suite{ledger: NewLedger(sessionsCount), results: map[string][]Result{}}
 	var err error
-	if s.network, err = boxes.NewNetwork(); err != nil {
+	if s.network, err = boxes.NewNetwork(0); err != nil {
 		return nil, err
 	}
 	if err = s.begin(ctx, binary, dir, seed); err != nil {

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cairn/packaging/conformance/boxes"
+)
+
+// kinds are the faults that a round may have; mixed chooses one of them.
+var kinds = []string{"kill", "pair", "all", "stop", "oneway", "bothways", "flapping", "full", "wipe"}
+
+const mixed = "mixed"
+
+const (
+	downMax     = 4 * time.Second // that a killed box stays down
+	holdMin     = time.Second     // how long another fault stays
+	holdMax     = 5 * time.Second
+	flapMin     = 100 * time.Millisecond
+	flapMax     = 400 * time.Millisecond
+	allBackMax  = time.Second // between the starts of boxes that were killed together
+	fullHoldMin = 2 * time.Second
+)
+
+// Fault is what happens in one round.
+type Fault struct {
+	Name string
+	// Victim is the box whose partitions' times are measured: the others can lead them at once. 0 when there is none.
+	Victim int
+	// Begin breaks something, and returns when it is broken. Hold keeps it so: it waits, or goes on breaking. End repairs.
+	Begin, End func() error
+	Hold       func(ctx context.Context) error
+	// MayEnd is a box that may end by itself meanwhile, 0 for none: one that can write nothing any more.
+	MayEnd int
+}
+
+// Rig is what faults are made of.
+type Rig struct {
+	cluster *boxes.Cluster
+	disks   *Disks // nil where boxes have none of their own
+}
+
+// NewFault decides what a kind of fault does, by the seed's random numbers.
+func NewFault(kind string, rig Rig, random *rand.Rand) Fault {
+	victim := 1 + random.IntN(boxes.Count)
+	c := rig.cluster
+	hold := between(random, holdMin, holdMax)
+	down := between(random, 0, downMax)
+	switch kind {
+	case "kill", "wipe":
+		f := Fault{
+			Name: fmt.Sprintf("kill -9 of box %d, back after %v", victim, ms(down)), Victim: victim,
+			Begin: func() error { c.Kill(victim); return nil }, Hold: waiting(down), End: func() error { return c.Start(victim) },
+		}
+		if kind == "wipe" {
+			f.Name += " without its log directory"
+			f.End = func() error {
+				if err := os.RemoveAll(topicsDir(c, victim)); err != nil {
+					return err
+				}
+				return c.Start(victim)
+			}
+		}
+		return f
+	case "pair":
+		other := 1 + (victim+random.IntN(boxes.Count-1))%boxes.Count
+		return Fault{
+			Name:  fmt.Sprintf("kill -9 of boxes %d and %d, back after %v", victim, other, ms(down)),
+			Begin: func() error { c.KillAll(victim, other); return nil }, Hold: waiting(down),
+			End: starting(c, []int{victim, other}, random),
+		}
+	case "all":
+		return Fault{
+			Name:  "kill -9 of all boxes",
+			Begin: func() error { c.KillAll(1, 2, 3); return nil }, Hold: waiting(0),
+			End: starting(c, random.Perm(boxes.Count), random),
+		}
+	case "stop":
+		return Fault{
+			Name: fmt.Sprintf("stop box %d for %v", victim, ms(hold)), Victim: victim,
+			Begin: func() error { return c.Halt(victim) }, Hold: waiting(hold), End: func() error { return c.Resume(victim) },
+		}
+	case "full":
+		hold += fullHoldMin
+		return Fault{
+			Name: fmt.Sprintf("the disk of box %d is full for %v", victim, ms(hold)), MayEnd: victim,
+			Begin: func() error { return rig.disks.Fill(victim) }, Hold: waiting(hold),
+			End: func() error { // what could not be written is only tried again by a new start
+				if err := rig.disks.Free(victim); err != nil {
+					return err
+				}
+				c.Kill(victim)
+				return c.Start(victim)
+			},
+		}
+	default:
+		return cutting(kind, c, victim, hold, random)
+	}
+}
+
+// starting starts boxes in an order, with pauses between.
+func starting(c *boxes.Cluster, order []int, random *rand.Rand) func() error {
+	var pauses []time.Duration
+	for range order {
+		pauses = append(pauses, between(random, 0, allBackMax))
+	}
+	base := 0
+	for _, box := range order {
+		if box == 0 {
+			base = 1 // a permutation counts from 0
+		}
+	}
+	return func() error {
+		for i, box := range order {
+			if err := c.Start(box + base); err != nil {
+				return err
+			}
+			if i < len(order)-1 {
+				time.Sleep(pauses[i])
+			}
+		}
+		return nil
+	}
+}
+
+// cutting drops what goes between a box and the others, or one of them.
+func cutting(kind string, c *boxes.Cluster, victim int, hold time.Duration, random *rand.Rand) Fault {
+	var others []int
+	for box := 1; box <= boxes.Count; box++ {
+		if box != victim {
+			others = append(others, box)
+		}
+	}
+	measured := victim
+	if random.IntN(4) == 0 {
+		i := random.IntN(len(others))
+		others, measured = others[i:i+1], 0
+	}
+	mute, deaf := true, true
+	if kind == "oneway" {
+		mute = random.IntN(2) == 0
+		deaf = !mute
+	}
+	links := boxes.Cut(victim, others, mute, deaf)
+	what := map[[2]bool]string{{true, true}: "nothing passes between", {true, false}: "nothing arrives from", {false, true}: "nothing arrives at"}
+	f := Fault{
+		Name: fmt.Sprintf("%s box %d and %v for %v", what[[2]bool{mute, deaf}], victim, others, ms(hold)), Victim: measured,
+		Begin: func() error { return c.Network.Set(links) }, Hold: waiting(hold), End: func() error { return c.Network.Set(boxes.Links{}) },
+	}
+	if kind == "flapping" {
+		f.Name, f.Victim = f.Name+", flapping", 0
+		f.Hold = flapping(c.Network, links, hold, random)
+	}
+	return f
+}
+
+// flapping heals and cuts the links again and again.
+func flapping(n *boxes.Network, links boxes.Links, hold time.Duration, random *rand.Rand) func(context.Context) error {
+	var turns []time.Duration
+	for sum := time.Duration(0); sum < hold; sum += turns[len(turns)-1] {
+		turns = append(turns, between(random, flapMin, flapMax))
+	}
+	return func(ctx context.Context) error {
+		for i, turn := range turns {
+			pause(ctx, turn)
+			next := boxes.Links{}
+			if i%2 == 1 {
+				next = links
+			}
+			if err := n.Set(next); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
+}
+
+func topicsDir(c *boxes.Cluster, box int) string {
+	return filepath.Join(c.Data(box), "cairn", "topics")
+}
+
+func between(random *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(random.Int64N(int64(high-low)))
+}
+
+func waiting(hold time.Duration) func(context.Context) error {
+	return func(ctx context.Context) error {
+		pause(ctx, hold)
+		return ctx.Err()
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
