@@ -32,7 +32,7 @@ func (b *broker) openFetcher() error {
 	n.closes("connections to other brokers", func() error { r.Close(); return nil })
 	b.fetcher = fetcher.New(
 		fetcher.Config{BrokerID: n.id.box},
-		fetcher.Deps{Runtime: n.deps.Runtime, Observer: n.deps.Observer, Leaders: leaders{r, n.boxes}})
+		fetcher.Deps{Runtime: n.deps.Runtime, Observer: n.deps.Observer, Leaders: leaders{r, n.boxes}, Throttled: b.throttled})
 	n.closes("fetcher", func() error { b.fetcher.Close(); return nil })
 	return nil
 }
@@ -44,6 +44,16 @@ func (b *broker) replicaDeps() replica.Deps {
 		deps.Vouched, deps.Propose = b.fetcher.Vouched, b.proposeInSync
 	}
 	return deps
+}
+
+// throttled is the fetcher's: how fast a partition is copied at most that this box is not in sync with.
+func (b *broker) throttled(topic string, partition int32) (rate int64, ok bool) {
+	s := b.catalog.Current()
+	t := s.Topic(topic)
+	if t == nil || !t.Settings.FollowerThrottled.Has(partition, b.n.id.box) {
+		return 0, false
+	}
+	return s.Settings.Int("follower.replication.throttled.rate"), true
 }
 
 // followPartition is told by the topics room whom a partition follows.

@@ -32,7 +32,13 @@ type Deps struct {
 	Runtime  mailbox.Runtime
 	Observer *observe.Observer
 	Leaders  Leaders
+	// Throttled gives the rate in bytes a second at which a partition is copied at most while this box is not in sync with it; ok
+	// is false where nothing bounds it (follower.replication.throttled.replicas). Nil where nothing is bounded.
+	Throttled func(topic string, partition int32) (rate int64, ok bool)
 }
+
+// throttledBytesMin is the least that is asked for in one question with throttled partitions: the others in it must not starve.
+const throttledBytesMin = 64 << 10
 
 // Leaders carries questions and vouchers to other boxes' brokers.
 type Leaders interface {

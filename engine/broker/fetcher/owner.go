@@ -91,6 +91,7 @@ type owner struct {
 	telling     []*part       // may vouch for more
 	unheard     []*part       // have vouched without effect; looked at again at tellAt
 	tellAt      time.Duration // 0: never
+	throttle    replica.Throttle
 	bytes       *observe.Counter
 }
 
@@ -227,6 +228,17 @@ func (o *owner) ask(s *source) (wake time.Duration) {
 			}
 			continue
 		}
+		if rate, ok := o.throttled(p); ok {
+			left := o.throttle.Left(o.now, rate)
+			if left <= 0 {
+				p.retryAt = o.now + o.cfg.Backoff
+				if wake == 0 || p.retryAt < wake {
+					wake = p.retryAt
+				}
+				continue
+			}
+			q.BytesMax = min(q.BytesMax, max(left, throttledBytesMin))
+		}
 		fresh = fresh || p.round <= s.answered
 		named = append(named, p)
 		if v.HighWatermark < v.End {
@@ -283,10 +295,21 @@ func (o *owner) copy(p *part, a *Answer) {
 	p.copying = true
 	p.source.copying++
 	o.bytes.Add(len(a.Batches))
+	if rate, ok := o.throttled(p); ok {
+		o.throttle.Took(o.now, rate, len(a.Batches))
+	}
 	post := o.post
 	p.replica.Copy(&replica.CopyRequest{Asked: a.Position, Answer: a.Answer, Batches: a.Batches, Done: func(c *replica.CopyRequest) {
 		post(message{kind: msgCopied, part: p, copied: c})
 	}})
+}
+
+// throttled reports whether a partition is copied no faster than a rate (ReplicaFetcherThread.shouldFollowerThrottle).
+func (o *owner) throttled(p *part) (rate int64, ok bool) {
+	if o.deps.Throttled == nil || p.inSync {
+		return 0, false
+	}
+	return o.deps.Throttled(p.replica.TopicPartition().Topic, p.key.partition)
 }
 
 // copied goes on after a replica has taken an answer, or refused it.

@@ -2,6 +2,7 @@ package kafkaserver
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,7 +83,9 @@ type fetch struct {
 	encoder wire.FetchEncoder
 	waiter  *replica.Waiter
 	timer   *time.Timer
-	over    bool // answered or abandoned
+	again   *time.Timer // for what the throttle holds back
+	held    bool        // it holds something back
+	over    bool        // answered or abandoned
 	sent    func()
 }
 
@@ -171,6 +174,8 @@ func (f *fetch) look(last bool) {
 		f.waiter.Cancel()
 		f.waiter = nil
 	}
+	f.lookNoMore()
+	f.held = false
 	f.snap = f.s.deps.Catalog.Current()
 	bytes, ready := f.readAll()
 	if ready || bytes >= f.minBytes || last || len(f.parts) == 0 || f.deadline <= f.r.now() {
@@ -239,7 +244,7 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 	v := p.view
 	p.highWatermark, p.lastStable, p.logStart = v.HighWatermark, v.LastStable, v.Start
 	if f.r.conn.isBox() {
-		return p.readFollower(left, atLeastOne)
+		return f.readFollower(p, left, atLeastOne)
 	}
 	if p.lastFetchedEpoch >= 0 && f.version >= 12 {
 		parted, err := v.Diverging(p.lastFetchedEpoch, p.offset)
@@ -280,9 +285,17 @@ func (f *fetch) readView(p *fetchPart, left int, atLeastOne bool) (err error) {
 }
 
 // readFollower looks at one partition for a follower.
-func (p *fetchPart) readFollower(left int, atLeastOne bool) error {
+func (f *fetch) readFollower(p *fetchPart, left int, atLeastOne bool) error {
 	at := replica.Position{Epoch: p.leaderEpoch, Offset: p.offset, LastEpoch: p.lastFetchedEpoch}
-	a, err := p.view.Answer(at, min(max(int(p.maxBytes), 0), left), atLeastOne)
+	left = min(max(int(p.maxBytes), 0), left)
+	if rate, ok := f.throttled(p); ok {
+		bytes := f.s.throttle.Left(f.r.now(), rate)
+		if bytes <= 0 {
+			f.held, bytes, atLeastOne = true, 0, false
+		}
+		left = min(left, bytes)
+	}
+	a, err := p.view.Answer(at, left, atLeastOne)
 	switch {
 	case err != nil:
 		return err
@@ -293,6 +306,29 @@ func (p *fetchPart) readFollower(left int, atLeastOne bool) error {
 	}
 	p.span = a.Span
 	return nil
+}
+
+// throttled reports whether a follower is given no more of a partition than leader.replication.throttled.rate lets through: where
+// its topic says so, and the follower is not in sync (ReplicaManager.shouldLeaderThrottle).
+func (f *fetch) throttled(p *fetchPart) (rate int64, ok bool) {
+	if p.topic == nil || !f.r.conn.isBox() || !p.topic.Settings.LeaderThrottled.Has(p.partition, f.s.cfg.BrokerID) {
+		return 0, false
+	}
+	cp := p.topic.Partition(p.partition)
+	if cp == nil || slices.Contains(cp.ISR, f.r.conn.broker) {
+		return 0, false
+	}
+	return f.snap.Settings.Int("leader.replication.throttled.rate"), true
+}
+
+// throttleAgain is the pause after which a waiting fetch looks again at what the throttle has held back.
+const throttleAgain = 100 * time.Millisecond
+
+func (f *fetch) lookNoMore() {
+	if f.again != nil {
+		f.again.Stop()
+		f.again = nil
+	}
 }
 
 func (f *fetch) releaseSpans() {
@@ -319,6 +355,9 @@ func (f *fetch) park() {
 	if f.r.conn.isBox() {
 		f.waiter = replica.NewFollowerWaiter(wake)
 		f.r.onNext(func() { f.r.later(func() { f.look(true) }) })
+	}
+	if f.held {
+		f.again = time.AfterFunc(throttleAgain, wake)
 	}
 	n := 0
 	for i := range f.parts {
@@ -348,6 +387,7 @@ func (f *fetch) abandon() {
 }
 
 func (f *fetch) unpark() {
+	f.lookNoMore()
 	if f.waiter != nil {
 		f.waiter.Cancel()
 		f.waiter = nil
@@ -366,11 +406,15 @@ func (f *fetch) answer() {
 	if f.session != nil {
 		f.s.sessions.settle(f.session, f.parts, !f.full)
 	}
-	if !f.r.conn.isBox() {
-		for i := range f.parts {
-			if p := &f.parts[i]; p.span.Length > 0 {
-				p.replica.Sent(p.span.Length)
-			}
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.span.Length == 0 {
+			continue
+		}
+		if !f.r.conn.isBox() {
+			p.replica.Sent(p.span.Length)
+		} else if rate, ok := f.throttled(p); ok {
+			f.s.throttle.Took(f.r.now(), rate, p.span.Length)
 		}
 	}
 	parts, err := f.encode()

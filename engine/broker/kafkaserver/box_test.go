@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,5 +191,47 @@ func (c *client) produceAcks(acks int16, topic string, p int32, values ...string
 	c.t.Helper()
 	if resp := c.tryProduce(9, produceRequest(topic, p, acks, batchOf(nil, values...))); resp.ErrorCode != 0 {
 		c.t.Fatalf("produce with acks=%d: error %d", acks, resp.ErrorCode)
+	}
+}
+
+// A follower that is not in sync is given no more than leader.replication.throttled.rate of a throttled replica, also while it
+// waits; one in sync is given everything.
+func TestThrottledLeader(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 1, "leader.replication.throttled.replicas", fmt.Sprintf("7:1,0:%d", rigBroker))
+	r.apply(catalog.Batch{Changes: []catalog.Change{{
+		Kind: catalog.Created, Path: catalog.DefaultBrokerConfigPath(), Data: catalog.EncodeConfig(map[string]string{"leader.replication.throttled.rate": "2000"}),
+	}}})
+	producer, follower := r.dial(), r.dialBox(2)
+	value := strings.Repeat("x", 900)
+	for range 6 {
+		producer.produceAcks(1, "t", 0, value)
+	}
+	copyAll := func() (took time.Duration, empty int) {
+		began := time.Now()
+		for offset := int64(0); offset < 6; {
+			p := follower.fetch(11, waiting(offset)).Topics[0].Partitions[0]
+			if p.ErrorCode != 0 || p.HighWatermark != 6 {
+				t.Fatalf("error %d, high watermark %d", p.ErrorCode, p.HighWatermark)
+			}
+			n := len(valuesOf(t, p.RecordBatches))
+			if n == 0 {
+				empty++
+			}
+			offset += int64(n)
+		}
+		return time.Since(began), empty
+	}
+	if took, empty := copyAll(); took < 1200*time.Millisecond || took > 10*time.Second || empty > 0 { // 5.4 kB, of which one second's are free
+		t.Errorf("not in sync: %v, %d empty answers", took, empty)
+	}
+	if p := follower.fetch(11, following(0)).Topics[0].Partitions[0]; p.ErrorCode != 0 || len(p.RecordBatches) > 0 || p.HighWatermark != 6 {
+		t.Errorf("overdrawn: error %d, %d bytes, high watermark %d", p.ErrorCode, len(p.RecordBatches), p.HighWatermark)
+	}
+	r.apply(catalog.Batch{Changes: []catalog.Change{{Kind: catalog.Changed, Path: catalog.StatePath("t", 0), Data: catalog.EncodeState(catalog.PartitionState{
+		Leader: rigBroker, LeaderEpoch: 1, LeaderBrokerEpoch: rigEpoch, ISR: []int32{rigBroker, 2},
+	})}}})
+	if took, _ := copyAll(); took > 500*time.Millisecond {
+		t.Errorf("in sync: %v", took)
 	}
 }

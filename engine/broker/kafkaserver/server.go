@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cairn/engine/broker/batch"
+	"cairn/engine/broker/replica"
 	"cairn/engine/broker/wire"
 	"cairn/engine/limits"
 	"cairn/platform/observe"
@@ -57,6 +58,7 @@ type Server struct {
 	sessions      *fetchSessions
 	produces      sync.Pool          // *produce
 	fetches       sync.Pool          // *fetch
+	throttle      replica.Throttle   // of what followers that are not in sync are given
 	openers       chan *batch.Opener // as many as compressed batches may be opened at a time
 	unknownErrors errorLog
 

@@ -16,6 +16,8 @@ cairn.validate.compressed	BOOLEAN	false
 // cairnBrokerTable are the broker settings that Kafka 4 does not have any more and tools still look for, and our own.
 const cairnBrokerTable = `cairn.rebalance.away.ms	LONG	600000	[1,...]	cluster-wide
 leader.imbalance.per.broker.percentage	INT	10		read-only
+leader.replication.throttled.rate	LONG	9223372036854775807	[0,...]	cluster-wide
+follower.replication.throttled.rate	LONG	9223372036854775807	[0,...]	cluster-wide
 inter.broker.protocol.version	STRING	4.0-IV3		read-only
 log.message.format.version	STRING	3.0-IV1		read-only
 `
@@ -23,32 +25,34 @@ log.message.format.version	STRING	3.0-IV1		read-only
 const compactionLater = " Compaction comes later: until then a compacted topic keeps everything."
 
 var topicNotes = map[string]note{
-	"cairn.durability":                {Effective, "What an acknowledgement promises. flushed: the record is on stable storage of the leader, and with acks=all of every in-sync replica. replicated: Kafka's own rule, the page cache; a power cut may take acknowledged records."},
-	"cairn.full":                      {Effective, "What happens when the log directory's budget is used up. trim: the oldest segments of topics with cleanup.policy=delete are removed, counted and alarmed. refuse: writes to this topic are refused."},
-	"cairn.validate.compressed":       {Effective, "Whether compressed batches are opened to check every record. By default they are stored as they came, after their checksum and header were checked."},
-	"cleanup.policy":                  {Effective, "delete removes old segments by time and size. compact refuses records without a key." + compactionLater},
-	"compression.type":                {NoEffect, "cairn always stores a batch as its producer compressed it, which is what producer means. Another value is kept and has no effect."},
-	"delete.retention.ms":             {NoEffect, "How long markers of deletion are kept in a compacted topic, in milliseconds." + compactionLater},
-	"file.delete.delay.ms":            {Effective, "How long a removed segment stays on disk before it is unlinked, in milliseconds."},
-	"flush.messages":                  {Conditional, "With cairn.durability=flushed every acknowledged record is on stable storage, which is stronger than any value. On a topic with cairn.durability=replicated any value but the default is refused, because it would not be kept."},
-	"flush.ms":                        {Conditional, "With cairn.durability=flushed every acknowledged record is on stable storage, which is stronger than any value. On a topic with cairn.durability=replicated any value but the default is refused, because it would not be kept."},
-	"index.interval.bytes":            {Effective, "How much log lies between two entries of the offset index, in bytes."},
-	"max.compaction.lag.ms":           {NoEffect, "The longest time that a record stays uncompacted, in milliseconds." + compactionLater},
-	"max.message.bytes":               {Effective, "The largest batch that is taken, compressed if its producer compressed it, in bytes."},
-	"message.timestamp.after.max.ms":  {Effective, "How far in the future a record's timestamp may lie with CreateTime, in milliseconds."},
-	"message.timestamp.before.max.ms": {Effective, "How far in the past a record's timestamp may lie with CreateTime, in milliseconds."},
-	"message.timestamp.type":          {Effective, "CreateTime keeps the producer's timestamps; LogAppendTime stamps the time of the append."},
-	"min.cleanable.dirty.ratio":       {NoEffect, "How much of a compacted log is dirty before it is compacted." + compactionLater},
-	"min.compaction.lag.ms":           {NoEffect, "The shortest time that a record stays uncompacted, in milliseconds." + compactionLater},
-	"min.insync.replicas":             {Effective, "How many in-sync replicas a write with acks=all needs. auto, the default, is 1 for one or two replicas and 2 for three and more; tools are shown the number that it comes to."},
-	"preallocate":                     {NoEffect, "cairn always preallocates active segments in steps, and cuts them when they are closed."},
-	"retention.bytes":                 {Effective, "How much of a partition is kept with cleanup.policy=delete, in bytes; -1 means that size removes nothing. The disk budget holds always."},
-	"retention.ms":                    {Effective, "How long records are kept with cleanup.policy=delete, in milliseconds; -1 means that time removes nothing. It waits until the clock is known to be good."},
-	"segment.bytes":                   {Effective, "The size of a segment file, in bytes."},
-	"segment.index.bytes":             {Effective, "The largest size of an offset index, in bytes; a full one begins a new segment."},
-	"segment.jitter.ms":               {Effective, "By how much segments roll earlier than segment.ms, at random, in milliseconds."},
-	"segment.ms":                      {Effective, "After what time a segment is closed though it is not full, in milliseconds."},
-	"unclean.leader.election.enable":  {Effective, "Whether a replica outside the in-sync set may lead when no other is left. It loses acknowledged records."},
+	"cairn.durability":                        {Effective, "What an acknowledgement promises. flushed: the record is on stable storage of the leader, and with acks=all of every in-sync replica. replicated: Kafka's own rule, the page cache; a power cut may take acknowledged records."},
+	"cairn.full":                              {Effective, "What happens when the log directory's budget is used up. trim: the oldest segments of topics with cleanup.policy=delete are removed, counted and alarmed. refuse: writes to this topic are refused."},
+	"cairn.validate.compressed":               {Effective, "Whether compressed batches are opened to check every record. By default they are stored as they came, after their checksum and header were checked."},
+	"cleanup.policy":                          {Effective, "delete removes old segments by time and size. compact refuses records without a key." + compactionLater},
+	"compression.type":                        {NoEffect, "cairn always stores a batch as its producer compressed it, which is what producer means. Another value is kept and has no effect."},
+	"delete.retention.ms":                     {NoEffect, "How long markers of deletion are kept in a compacted topic, in milliseconds." + compactionLater},
+	"file.delete.delay.ms":                    {Effective, "How long a removed segment stays on disk before it is unlinked, in milliseconds."},
+	"follower.replication.throttled.replicas": {Effective, "Which replicas copy no faster than their broker's follower.replication.throttled.rate while they are not in sync: partition:broker, or * for all."},
+	"leader.replication.throttled.replicas":   {Effective, "Which replicas are copied no faster than their broker's leader.replication.throttled.rate by followers that are not in sync: partition:broker, or * for all."},
+	"flush.messages":                          {Conditional, "With cairn.durability=flushed every acknowledged record is on stable storage, which is stronger than any value. On a topic with cairn.durability=replicated any value but the default is refused, because it would not be kept."},
+	"flush.ms":                                {Conditional, "With cairn.durability=flushed every acknowledged record is on stable storage, which is stronger than any value. On a topic with cairn.durability=replicated any value but the default is refused, because it would not be kept."},
+	"index.interval.bytes":                    {Effective, "How much log lies between two entries of the offset index, in bytes."},
+	"max.compaction.lag.ms":                   {NoEffect, "The longest time that a record stays uncompacted, in milliseconds." + compactionLater},
+	"max.message.bytes":                       {Effective, "The largest batch that is taken, compressed if its producer compressed it, in bytes."},
+	"message.timestamp.after.max.ms":          {Effective, "How far in the future a record's timestamp may lie with CreateTime, in milliseconds."},
+	"message.timestamp.before.max.ms":         {Effective, "How far in the past a record's timestamp may lie with CreateTime, in milliseconds."},
+	"message.timestamp.type":                  {Effective, "CreateTime keeps the producer's timestamps; LogAppendTime stamps the time of the append."},
+	"min.cleanable.dirty.ratio":               {NoEffect, "How much of a compacted log is dirty before it is compacted." + compactionLater},
+	"min.compaction.lag.ms":                   {NoEffect, "The shortest time that a record stays uncompacted, in milliseconds." + compactionLater},
+	"min.insync.replicas":                     {Effective, "How many in-sync replicas a write with acks=all needs. auto, the default, is 1 for one or two replicas and 2 for three and more; tools are shown the number that it comes to."},
+	"preallocate":                             {NoEffect, "cairn always preallocates active segments in steps, and cuts them when they are closed."},
+	"retention.bytes":                         {Effective, "How much of a partition is kept with cleanup.policy=delete, in bytes; -1 means that size removes nothing. The disk budget holds always."},
+	"retention.ms":                            {Effective, "How long records are kept with cleanup.policy=delete, in milliseconds; -1 means that time removes nothing. It waits until the clock is known to be good."},
+	"segment.bytes":                           {Effective, "The size of a segment file, in bytes."},
+	"segment.index.bytes":                     {Effective, "The largest size of an offset index, in bytes; a full one begins a new segment."},
+	"segment.jitter.ms":                       {Effective, "By how much segments roll earlier than segment.ms, at random, in milliseconds."},
+	"segment.ms":                              {Effective, "After what time a segment is closed though it is not full, in milliseconds."},
+	"unclean.leader.election.enable":          {Effective, "Whether a replica outside the in-sync set may lead when no other is left. It loses acknowledged records."},
 }
 
 var brokerNotes = map[string]note{
@@ -64,6 +68,8 @@ var brokerNotes = map[string]note{
 	"default.replication.factor":               {Effective, "How many replicas a topic gets when nobody says. auto, the default, is the number of brokers, at most three; tools are shown the number that it comes to."},
 	"delete.topic.enable":                      {Effective, "Whether topics can be deleted."},
 	"fetch.max.bytes":                          {Effective, "The most that one Fetch answers, in bytes."},
+	"follower.replication.throttled.rate":      {Effective, "How many bytes a second this broker copies at most into replicas that follower.replication.throttled.replicas names and that are not in sync."},
+	"leader.replication.throttled.rate":        {Effective, "How many bytes a second this broker gives at most to followers that are not in sync, of replicas that leader.replication.throttled.replicas names."},
 	"group.initial.rebalance.delay.ms":         {Effective, "How long an empty group waits for more members before its first rebalance, in milliseconds."},
 	"group.max.session.timeout.ms":             {Effective, "The longest session timeout that a group member may ask for, in milliseconds."},
 	"group.max.size":                           {Effective, "How many members a group may have."},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -40,6 +42,8 @@ type Topic struct {
 	MinCompactionLag    time.Duration // min.compaction.lag.ms
 	MaxCompactionLag    time.Duration // max.compaction.lag.ms
 	MinCleanableRatio   float64       // min.cleanable.dirty.ratio
+	LeaderThrottled     Throttled     // leader.replication.throttled.replicas
+	FollowerThrottled   Throttled     // follower.replication.throttled.replicas
 	minISR              int           // min.insync.replicas; 0 means auto
 	flushMessages       int64
 	flushInterval       int64
@@ -86,6 +90,7 @@ func (b *Broker) topic(overrides map[string]string) *Topic {
 		ValidateCompressed: get("cairn.validate.compressed").truth,
 		DeleteRetention:    ms("delete.retention.ms"), MinCompactionLag: ms("min.compaction.lag.ms"),
 		MaxCompactionLag: ms("max.compaction.lag.ms"), MinCleanableRatio: get("min.cleanable.dirty.ratio").real,
+		LeaderThrottled: throttledOf(get("leader.replication.throttled.replicas").list), FollowerThrottled: throttledOf(get("follower.replication.throttled.replicas").list),
 		minISR:        int(get("min.insync.replicas").number),
 		flushMessages: get("flush.messages").number, flushInterval: get("flush.ms").number,
 		minLagMs: get("min.compaction.lag.ms").number, maxLagMs: get("max.compaction.lag.ms").number,
@@ -119,6 +124,36 @@ func (b *Broker) topicValue(overrides map[string]string, name string) parsed {
 	}
 	p, _ := d.parse(d.Default)
 	return p
+}
+
+// Throttled are the replicas that a throttle is for. The zero value is none.
+type Throttled struct {
+	all      bool
+	replicas map[[2]int32]bool // partition and broker
+}
+
+func throttledOf(list []string) (t Throttled) {
+	for _, text := range list {
+		if text == "*" {
+			return Throttled{all: true}
+		}
+		partition, broker, _ := strings.Cut(text, ":")
+		p, err1 := strconv.ParseInt(partition, 10, 32)
+		b, err2 := strconv.ParseInt(broker, 10, 32)
+		if err1 != nil || err2 != nil {
+			continue // a number that no partition has
+		}
+		if t.replicas == nil {
+			t.replicas = map[[2]int32]bool{}
+		}
+		t.replicas[[2]int32{int32(p), int32(b)}] = true
+	}
+	return t
+}
+
+// Has reports whether a partition's replica on a broker is throttled.
+func (t Throttled) Has(partition, broker int32) bool {
+	return t.all || t.replicas[[2]int32{partition, broker}]
 }
 
 const flushDefault = 1<<63 - 1
