@@ -241,6 +241,9 @@ func (r *room) register(f []string) {
 	id, _ := strconv.Atoi(f[0])
 	b := &catalog.Broker{ID: int32(id), Incarnation: catalog.UUID{0xaa, byte(id), 1}, Started: time.UnixMilli(0), CleanStop: !slices.Contains(f, "unclean"),
 		LogDirs: []catalog.LogDir{{ID: catalog.UUID{0xdd, byte(id), 9}, Path: "/d", Failed: slices.Contains(f, "failed")}}}
+	if slices.Contains(f, "newdisk") {
+		b.LogDirs[0].ID = catalog.UUID{0xee, byte(id), 9}
+	}
 	if i := slices.IndexFunc(f, func(w string) bool { return strings.HasPrefix(w, "rack=") }); i >= 0 {
 		b.Rack = strings.TrimPrefix(f[i], "rack=")
 	}

@@ -136,9 +136,14 @@ func (v *survey) heal(w *work, f *facts, moves bool) {
 			h = newHealing(w.now, f, one.topic)
 			changes[one.topic.Name] = h
 		}
-		target := h.target(w.now, one)
+		p := one.topic.Partitions[one.partition]
+		target := h.target(one)
+		var anew *catalog.Partition
+		if target == nil {
+			anew = renewed(w.now, one)
+		}
 		switch {
-		case target == nil:
+		case target == nil && anew == nil:
 			one.why = "no broker is left that has none of it"
 			continue
 		case !moves:
@@ -151,9 +156,11 @@ func (v *survey) heal(w *work, f *facts, moves bool) {
 			one.why = "its turn comes in a moment"
 			continue
 		}
-		p := one.topic.Partitions[one.partition]
-		to, state := moved(w.now, f, one.topic, one.partition, p, target)
-		if to == nil {
+		to, state := anew, (*catalog.PartitionState)(nil)
+		if to != nil {
+			next := electFor(w.now, f, one.topic, one.partition, to)
+			state, target = &next, p.Target()
+		} else if to, state = moved(w.now, f, one.topic, one.partition, p, target); to == nil {
 			continue
 		}
 		if len(h.reshape.ops) == 0 && h.reshape.assignment == nil {
@@ -189,7 +196,7 @@ func newHealing(s *catalog.Snapshot, f *facts, t *catalog.Topic) *healing {
 // target are the replicas that a wish comes to: each lost one replaced by a broker that has none, in its place, and more behind
 // them; nil where nobody is there for it. One that a reassignment was about to add, and nobody can replace, is given up. Where the topic grows, the broker that leads the least of it comes first, so that
 // what began on one box is led by all of them in the end.
-func (h *healing) target(s *catalog.Snapshot, one *wish) []int32 {
+func (h *healing) target(one *wish) []int32 {
 	p := one.topic.Partitions[one.partition]
 	target := slices.Clone(p.Target())
 	var has, free []*site
@@ -233,6 +240,28 @@ func (h *healing) target(s *catalog.Snapshot, one *wish) []int32 {
 		h.preferOther(target, has)
 	}
 	return target
+}
+
+// renewed is a partition whose lost replicas begin anew on other disks of their own boxes; nil where there are none. It is for a
+// box with a new disk in a cluster that has no other box for it. Nothing that counts is given up: they are neither in sync
+// nor eligible.
+func renewed(s *catalog.Snapshot, one *wish) (to *catalog.Partition) {
+	p := one.topic.Partitions[one.partition]
+	for _, id := range one.lost {
+		b := s.Broker(id)
+		if b == nil || slices.Contains(p.ISR, id) || slices.Contains(p.ELR, id) {
+			continue
+		}
+		directory := chooseDirectory(b, one.topic.ID, one.partition)
+		if directory.IsZero() {
+			continue
+		}
+		if to == nil {
+			to = p.With(p.Replicas, p.Adding, p.Removing)
+		}
+		to.Directories[slices.Index(to.Replicas, id)] = directory
+	}
+	return to
 }
 
 // preferOther moves a broker to the front that is to lead less than the one that stands there.

@@ -75,3 +75,23 @@ func TestAPartitionThatMovedAwayMeanwhileIsSetAside(t *testing.T) {
 	}
 	g.close()
 }
+
+// A replica whose disk is lost stays offline, until the catalog gives it another directory of this box: there it begins empty.
+func TestAReplicaBeginsAnewOnAnotherDisk(t *testing.T) {
+	g := started(t, vfs.NewMem(), 43)
+	g.feed(g.topicIn("t", id(1), 0, catalog.UUID{0xde, 0xad})...)
+	g.until("offline", func() bool {
+		_, err := g.topics.Lookup("t", 0)
+		return errors.Is(err, ErrOffline)
+	})
+	g.feed(g.state("t", 1, catalog.UUID{0xde, 0xad}))
+	g.sched.RunFor(time.Second)
+	if _, err := g.topics.Lookup("t", 0); !errors.Is(err, ErrOffline) || len(g.names()) > 0 {
+		t.Fatalf("%v, %v", err, g.names())
+	}
+	g.feed(g.state("t", 2, catalog.UUID(g.dir.ID())))
+	if v := g.leads("t", id(1)).View(); v.End != 0 {
+		t.Fatalf("%d records", v.End)
+	}
+	g.close()
+}

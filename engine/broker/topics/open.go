@@ -58,6 +58,7 @@ func (o *owner) openRefused() {
 // was never placed.
 func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
 	id := p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
+	p.placed = id
 	if !id.Reserved() {
 		for _, d := range o.deps.Dirs {
 			if catalog.UUID(d.ID()) == id {

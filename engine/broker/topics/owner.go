@@ -77,7 +77,8 @@ type part struct {
 	follows  following
 	topic    *catalog.Topic
 	config   *replica.Config
-	settings any // the topic's settings that config was made from
+	placed   catalog.UUID // the log directory that it was opened in, or was to be, as the catalog names it
+	settings any          // the topic's settings that config was made from
 }
 
 // following is what Follow was told last of a partition. The zero value is not: nothing was told.
@@ -304,6 +305,11 @@ func (o *owner) add(tp seglog.TopicPartition, t *catalog.Topic, config *replica.
 
 func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
 	p.topic, p.config = t, config
+	if p.phase == phaseOffline && t.Partition(p.tp.Partition).Directory(o.cfg.BrokerID) != p.placed { // it is to begin anew elsewhere
+		p.phase, p.err = phaseQueued, nil
+		o.table.set(p.tp.Topic, p.tp.Partition, entry{err: ErrOpening})
+		o.queue = append(o.queue, p)
+	}
 	if p.phase != phaseOpen {
 		return // onOpened takes the newest
 	}
