@@ -11,7 +11,7 @@
 //	invariant               what must be true
 //	sim                     N boxes, one seed, faults; sim/history: what clients saw, and its rules; tests only
 //	link                    bytes between boxes, one handler per protocol
-//	console                 HTTP: /metrics, /healthz, /readyz, /commands, /cluster
+//	console                 HTTP: /metrics, /healthz, /readyz, /commands, /cluster, /rebalance
 //
 //	ensemble                owner of the raft loop: propose, apply, read index, sessions, watches, snapshots
 //	ensemble/jute           ZooKeeper's records on the wire
@@ -79,6 +79,11 @@
 // flush comes back, its view says how far it vouches, and the fetcher tells the leader; (5) the leader's shard moves the
 // high watermark to what all in sync vouch for, and answers who waits for acks=all.
 //
+// A partition moves. (1) A wish, an operator's (controller/plan_reassign.go) or the cluster's own (plan_heal.go), becomes adding and
+// removing replicas in the topic's znode, with a log directory for each new one; (2) topics opens them empty on their boxes, and they
+// are copied as above, within the throttles; (3) the leader lets them into the ISR; (4) reconcile (controller/election.go) sees that all
+// that are to stay are in it, takes the others away and elects where the leader goes; (5) topics deletes what its box holds no more.
+//
 // A box stops (node/leave.go). (1) The controller elects others where it leads, and takes it out of the in-sync replicas; (2) its
 // doors close once what is in hand is answered; (3) it hands on the leadership of the ensemble; (4) the end of its link ends its
 // registration.
@@ -107,6 +112,9 @@
 //
 // Acknowledged means flushed: a high watermark never passes what the syncer has reported durable (topics with
 // cairn.durability=replicated excepted).
+//
+// min.insync.replicas=auto follows a partition's replicas, and while they move the smaller end of the move (catalog.Partition.Factor):
+// leader and controller must come to the same number, because eligible leaders are only those who left while it was not reached.
 //
 // A box that starts leads nothing until the controller has written a leader epoch above every epoch in its log.
 //

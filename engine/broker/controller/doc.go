@@ -8,6 +8,9 @@
 // controller epoch, and then has at most one multi under way, each with a check of the controller epoch's version, so
 // that a controller that was replaced writes nothing any more.
 //
+// Beside requests it plans what nobody asks for: leaders and ISRs as boxes come and go (election.go), replicas that follow the
+// cluster (plan_heal.go), and leadership that goes back to preferred replicas (plan_balance.go).
+//
 // A box that starts leads nothing until this package has written, for its new registration, a leader epoch above every
 // epoch in its log, which it asks the box for. A request is answered when this box's catalog shows its result.
 //

@@ -28,7 +28,8 @@ import (
 //
 // On a connection of another box (ServeBox) it is a follower's: it is given everything up to the log's end, and waits for
 // that to move, or for another request to come behind: the follower has more to ask. Where it fetches acknowledges nothing.
-// The replica id in the request is not looked at, nor believed.
+// The replica id in the request is not looked at, nor believed. A follower that is not in sync is given a throttled replica no
+// faster than leader.replication.throttled.rate (KIP-73).
 //
 // A consumer may read from a follower (KIP-392, version 11 on), as far as that knows the high watermark. Where
 // replica.selector.class says so, a leader sends a consumer that names its rack to an in-sync replica in it.
