@@ -563,6 +563,33 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// An epoch that recovery finds in the batches is in the checkpoint before the recovery point passes it: a second start trusts it.
+func TestEpochsOfARecoveredLogAreKept(t *testing.T) {
+	mem := vfs.NewMem()
+	r := mustRig(t, mem)
+	l := r.create()
+	for offset, epoch := range []int32{0, 1, 1, 1, 1} { // with index entries behind the beginning of epoch 1: reading begins there
+		if _, err := l.Append(r.clk.Now(), makeBatch(int64(offset), epoch, 1, 200, 1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		r.mustFlush(l)
+		if epoch == 0 {
+			if err := r.checkpoint(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	image := mem.CrashAll() // of a process that is killed
+	for start := range 2 {
+		r := mustRig(t, image)
+		l := r.open()
+		if e := l.View().EpochFor(1); e != 1 {
+			t.Fatalf("start %d after the kill: offset 1 is of epoch %d", start, e)
+		}
+		r.stop(l)
+	}
+}
+
 func TestEpochs(t *testing.T) {
 	var e epochs
 	e = e.assign(1, 0).assign(3, 10).assign(3, 12).assign(2, 15).assign(7, 20)

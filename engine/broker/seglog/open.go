@@ -161,6 +161,7 @@ type opening struct {
 	start, point int64 // log start and recovery point of the checkpoints
 	must         int64 // offset before which nothing may be missing: the point, unless all before it was deleted
 	known        epochs
+	saved        epochs  // as the checkpoint has them
 	collect      *epochs // where batches' epochs go; nil while they need not be read
 	segs         []*segment
 	last         loaded
@@ -210,7 +211,7 @@ func (o *opening) readEpochs(segments int) error {
 	switch {
 	case err == nil:
 		// Epochs beyond the recovery point come from the batches again.
-		o.known = known
+		o.known, o.saved = known, known
 		if !o.d.clean {
 			o.known = known.cutEnd(max(o.point, o.start) + 1)
 		}
@@ -399,8 +400,8 @@ func (o *opening) finish(files foundFiles) error {
 	if o.report.Cut && end > 0 {
 		v.epochs = v.epochs.cutEnd(end)
 	}
-	if len(v.epochs) != len(o.known) {
-		l.unsaved = true
+	if !slices.Equal(v.epochs, o.saved) {
+		l.unsaved = true // also those that come from the batches: the next start trusts what lies below the recovery point
 	}
 	l.jitter = d.random(l.cfg.SegmentJitter.Milliseconds())
 	if o.changed || o.report.Cut {
