@@ -233,7 +233,7 @@ func (f *fetchSessions) settle(s *fetchSession, parts []fetchPart, incremental b
 			continue
 		}
 		c.highWatermark, c.lastStable, c.logStart = p.highWatermark, p.lastStable, p.logStart
-		c.told = p.code == codeNone // after an error the next answer tells whatever there is
+		c.told = p.code == codeNone && p.diverging == nil // after an error, or a cut, the next answer tells whatever there is
 		if p.length() > 0 {
 			if e := s.partitions[c.key]; e != nil && e.Value == c {
 				s.order.MoveToBack(e)

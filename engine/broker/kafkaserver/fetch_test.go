@@ -294,12 +294,21 @@ func TestBehaviour27Sessions(t *testing.T) {
 	if got := next(9, nil); got != "0: 2/0/1" {
 		t.Errorf("new records: %s", got)
 	}
+	diverged := func(req *kmsg.FetchRequest) {
+		moveTo(0, 6)(req)
+		req.Topics[0].Partitions[0].LastFetchedEpoch = 1
+	}
+	for i, change := range []func(*kmsg.FetchRequest){diverged, moveTo(0, 0)} { // a follower has cut its log, and is told that it agrees now
+		if got := next(10+int32(i), change); got != "0: 0/0/0 2/0/1" {
+			t.Errorf("step %d of a follower whose log diverges: %s", i, got)
+		}
+	}
 	inEpoch := func(req *kmsg.FetchRequest) {
 		moveTo(0, 0)(req)
 		req.Topics[0].Partitions[0].CurrentLeaderEpoch = 1
 	}
 	for i, want := range []string{"0: 0/0/0 2/0/1", "0: 2/0/1"} {
-		if got := next(10+int32(i), inEpoch); got != want {
+		if got := next(12+int32(i), inEpoch); got != want {
 			t.Errorf("asked in an epoch for the %d. time: %s, want %s", i+1, got, want)
 		}
 	}
@@ -308,7 +317,7 @@ func TestBehaviour27Sessions(t *testing.T) {
 	if resp := c.fetch(12, end); resp.SessionID != 0 || resp.ErrorCode != 0 {
 		t.Errorf("final: session %d, code %d", resp.SessionID, resp.ErrorCode)
 	}
-	if got := next(12, nil); got != "70:" {
+	if got := next(14, nil); got != "70:" {
 		t.Errorf("after the end: %s", got)
 	}
 	if n := r.sessions.count(); n != 0 {
