@@ -42,11 +42,18 @@ type Fault struct {
 type Rig struct {
 	cluster *boxes.Cluster
 	disks   *Disks // nil where boxes have none of their own
+	leads   func(box int) bool
 }
 
-// NewFault decides what a kind of fault does, by the seed's random numbers.
+// NewFault decides what a kind of fault does, by the seed's random numbers and who leads.
 func NewFault(kind string, rig Rig, random *rand.Rand) Fault {
 	victim := 1 + random.IntN(boxes.Count)
+	for range boxes.Count { // a box that leads nothing is missed by nobody
+		if rig.leads(victim) {
+			break
+		}
+		victim = victim%boxes.Count + 1
+	}
 	c := rig.cluster
 	hold := between(random, holdMin, holdMax)
 	down := between(random, 0, downMax)

@@ -270,7 +270,7 @@ type Stock struct {
 	gate   *Gate
 }
 
-// StartStock begins to produce to all places, one record after the other.
+// StartStock begins to produce to all places, one record after the other, while the gate is open.
 func StartStock(ledger *Ledger, seeds []string) (*Stock, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
@@ -294,7 +294,6 @@ func StartStock(ledger *Ledger, seeds []string) (*Stock, error) {
 			}
 		})
 	}
-	s.gate.Open()
 	return s, nil
 }
 

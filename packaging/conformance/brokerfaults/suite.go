@@ -251,12 +251,15 @@ func (s *Suite) Round(ctx context.Context, kind string) error {
 			kind = kinds[random.IntN(len(kinds))]
 		}
 	}
-	fault := NewFault(kind, Rig{s.cluster, s.disks}, random)
+	fault := NewFault(kind, Rig{s.cluster, s.disks, func(box int) bool { return len(s.prober.Led(box)) > 0 }}, random)
 	if stock && s.stock == nil {
 		var err error
 		if s.stock, err = StartStock(s.ledger, s.seeds()); err != nil {
 			return err
 		}
+	}
+	if stock {
+		s.stock.gate.Open()
 	}
 	result := Result{Kind: kind}
 	s.gate.Open()
@@ -326,7 +329,6 @@ func (s *Suite) judge(ctx context.Context) error {
 	s.gate.Shut()
 	if s.stock != nil {
 		s.stock.gate.Shut()
-		defer s.stock.gate.Open()
 	}
 	flushing, cancel := context.WithTimeout(ctx, restMax)
 	defer cancel()
@@ -407,10 +409,6 @@ func (s *Suite) Finish(ctx context.Context) error {
 		return err
 	}
 	s.watchers, s.consumers = closeAll(s.watchers), closeAll(s.consumers) // leaving a group is written too
-	if s.stock != nil {
-		s.stock.Close()
-		s.stock = nil
-	}
 	if err := s.journal.Save(s.state, s.ledger, s.ends, true); err != nil {
 		return err
 	}
