@@ -142,13 +142,19 @@ func (s *Suite) seeds() (seeds []string) {
 	return seeds
 }
 
+// topicConfig has a full disk refuse records, rather than remove the oldest: what is acknowledged must stay.
+func topicConfig() map[string]*string {
+	refuse := "refuse"
+	return map[string]*string{"cairn.full": &refuse}
+}
+
 // create makes the topics, once all brokers are there.
 func (s *Suite) create(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, beginMax)
 	defer cancel()
 	for t := range s.state.Shape.Topics {
 		for {
-			_, err := s.admin.kadm.CreateTopic(ctx, int32(s.state.Shape.Partitions), boxes.Count, nil, topicName(t))
+			_, err := s.admin.kadm.CreateTopic(ctx, int32(s.state.Shape.Partitions), boxes.Count, topicConfig(), topicName(t))
 			if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
 				break
 			}
@@ -349,16 +355,17 @@ func (s *Suite) judge(ctx context.Context) error {
 		s.ledger.Violation("after the load has ended: %v", err)
 		return errors.New("not all is whole")
 	}
+	deadline := time.Now().Add(equalMax)
 	for _, p := range all {
-		s.compare(ctx, p, true)
+		s.compare(ctx, p, deadline)
 	}
 	return nil
 }
 
-// compare reads a partition's log from every box, and compares them with each other and the ledger.
-func (s *Suite) compare(ctx context.Context, p Partition, wait bool) {
+// compare reads a partition's log from every box, and compares them with each other and the ledger. Until the deadline they may
+// differ.
+func (s *Suite) compare(ctx context.Context, p Partition, deadline time.Time) {
 	where := Place{p.Topic, p.Partition}
-	deadline := time.Now().Add(equalMax)
 	for {
 		logs, err := s.logs(where)
 		what := ""
@@ -379,7 +386,7 @@ func (s *Suite) compare(ctx context.Context, p Partition, wait bool) {
 			}
 			return
 		}
-		if wait && time.Now().Before(deadline) && ctx.Err() == nil { // a follower may be a moment behind, and a file be read while it grows
+		if time.Now().Before(deadline) && ctx.Err() == nil { // a follower may be a moment behind, and a file be read while it grows
 			pause(ctx, 20*time.Millisecond)
 			continue
 		}
@@ -419,7 +426,7 @@ func (s *Suite) Finish(ctx context.Context) error {
 	}
 	for _, p := range all {
 		if s.ledger.Place(p.Topic, p.Partition) >= 0 { // a box that stops moves the groups, which is written while others stop
-			s.compare(ctx, p, false)
+			s.compare(ctx, p, time.Time{})
 		}
 	}
 	s.cluster = nil
