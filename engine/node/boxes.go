@@ -122,6 +122,7 @@ type question struct {
 	Leave  *controller.Leave          `json:",omitempty"`
 
 	Rebalance *controller.RebalanceControl `json:",omitempty"` // rebalance: what to do; nil: say how it stands
+	Forward   *forwarded                   `json:",omitempty"`
 }
 
 // by is whether the question is what its box may ask: brokers speak for themselves.
@@ -138,6 +139,7 @@ const (
 	askInSync = "insync" // of the controller: other in-sync replicas
 	askLeave  = "leave"  // of the controller: others to lead what a broker leads that stops
 
+	askForward   = "forward"   // of the controller: what a client has asked another box for
 	askRebalance = "rebalance" // of the controller: what it moves by itself, and that it pause or resume
 )
 
@@ -152,6 +154,7 @@ type reply struct {
 	InSync  []inSyncReply               `json:",omitempty"`
 
 	Rebalance *controller.RebalanceStatus `json:",omitempty"`
+	Forward   json.RawMessage             `json:",omitempty"`
 }
 
 type inSyncReply struct {

@@ -171,7 +171,7 @@ func (b *broker) openServer() error {
 			Clock: n.deps.Clock, Observer: n.deps.Observer, Listen: n.deps.Listen,
 			Catalog: b.catalog, Replicas: kafkaserver.LocalReplicas(b.topics),
 			ProducerIDs: controller.NewProducerIDs(b.allocateProducerIDs), AutoCreator: b.controller,
-			LogDirs: local{b}, Groups: b.groups, Controller: b.controller, Configs: b.catalog,
+			LogDirs: local{b}, Groups: b.groups, Controller: forwarding{b}, Configs: b.catalog,
 			Settings: b.settings, SessionID: b.sessionID,
 		})
 	if err != nil {

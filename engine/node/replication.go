@@ -211,6 +211,8 @@ func (b *broker) answer(q question, done func(reply)) {
 			}
 			done(r)
 		})
+	case askForward:
+		b.answerForward(q.Forward, done)
 	case askRebalance:
 		b.answerRebalance(q.Rebalance, done)
 	case askLeave:

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -27,6 +28,28 @@ func (e *Error) Error() string {
 
 // Unwrap lets callers ask errors.Is(err, kerr.TopicAlreadyExists).
 func (e *Error) Unwrap() error { return e.Kind }
+
+// errorText is an Error as it goes from box to box.
+type errorText struct {
+	Code    int16
+	Message string `json:",omitempty"`
+}
+
+// MarshalJSON gives the code and the text.
+func (e *Error) MarshalJSON() ([]byte, error) { return json.Marshal(errorText{e.Kind.Code, e.Message}) }
+
+// UnmarshalJSON reads what MarshalJSON gives. A code that is not known is UNKNOWN_SERVER_ERROR.
+func (e *Error) UnmarshalJSON(b []byte) error {
+	var t errorText
+	if err := json.Unmarshal(b, &t); err != nil {
+		return err
+	}
+	e.Kind, e.Message = kerr.TypedErrorForCode(t.Code), t.Message
+	if e.Kind == nil {
+		e.Kind = kerr.UnknownServerError
+	}
+	return nil
+}
 
 func refuse(kind *kerr.Error, format string, args ...any) *Error {
 	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
