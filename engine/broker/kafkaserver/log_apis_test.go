@@ -2,6 +2,7 @@ package kafkaserver
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"cairn/engine/broker/batch"
@@ -235,6 +236,33 @@ func TestDescribeProducers(t *testing.T) {
 	}
 	if a := p[0].ActiveProducers[0]; a.ProducerID != 5 || a.ProducerEpoch != 2 || a.LastSequence != 1 || a.CurrentTxnStartOffset != -1 {
 		t.Errorf("%+v", a)
+	}
+}
+
+func TestAlterReplicaLogDirs(t *testing.T) {
+	r := newRig(t)
+	r.topic("b", 2)
+	c := r.dial()
+	dirs := ask(c, 1, kmsg.NewPtrDescribeLogDirsRequest(), kmsg.NewPtrDescribeLogDirsResponse()).Dirs
+	for version := int16(1); version <= 2; version++ {
+		req := kmsg.NewPtrAlterReplicaLogDirsRequest()
+		for _, path := range []string{dirs[0].Dir, dirs[1].Dir, "/nowhere"} {
+			d := kmsg.NewAlterReplicaLogDirsRequestDir()
+			d.Dir = path
+			d.Topics = []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: "b", Partitions: []int32{1, 7}}}
+			req.Dirs = append(req.Dirs, d)
+		}
+		resp := ask(c, version, req, kmsg.NewPtrAlterReplicaLogDirsResponse())
+		var codes []int16
+		for _, topic := range resp.Topics {
+			for _, p := range topic.Partitions {
+				codes = append(codes, p.ErrorCode)
+			}
+		}
+		// Where it is, not on this box, twice a directory that has failed, twice one that is not there.
+		if want := []int16{0, 9, 56, 56, 57, 57}; len(resp.Topics) != 1 || !slices.Equal(codes, want) {
+			t.Errorf("v%d: %v in %d topics, want %v", version, codes, len(resp.Topics), want)
+		}
 	}
 }
 

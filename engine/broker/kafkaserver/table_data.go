@@ -23,6 +23,8 @@ func apisData() []api {
 		{key: 23, name: "OffsetForLeaderEpoch", minAdvertised: 2, min: 2, max: 4,
 			new:    func() kmsg.Request { return new(kmsg.OffsetForLeaderEpochRequest) },
 			handle: (*Server).handle23OffsetForLeaderEpoch},
+		{key: 34, name: "AlterReplicaLogDirs", minAdvertised: 1, min: 1, max: 2, bulky: true,
+			new: func() kmsg.Request { return new(kmsg.AlterReplicaLogDirsRequest) }, handle: (*Server).handle34AlterReplicaLogDirs},
 		{key: 35, name: "DescribeLogDirs", minAdvertised: 1, min: 1, max: 4, bulky: true,
 			new: func() kmsg.Request { return new(kmsg.DescribeLogDirsRequest) }, handle: (*Server).handle35DescribeLogDirs},
 		{key: 60, name: "DescribeCluster", minAdvertised: 0, min: 0, max: 2, bulky: true,
