@@ -143,18 +143,12 @@ func (b *Builder) putHeader(out []byte) {
 	if o.LogAppendTime {
 		a |= logAppendTimeBit
 	}
-	Stamp(out, o.BaseOffset, o.LeaderEpoch)
-	binary.BigEndian.PutUint32(out[atLength:], uint32(len(out)-PrefixSize))
-	out[atMagic] = Magic
-	binary.BigEndian.PutUint16(out[atAttributes:], uint16(a))
-	binary.BigEndian.PutUint32(out[atLastDelta:], uint32(b.count-1))
-	binary.BigEndian.PutUint64(out[atBaseTimestamp:], uint64(b.base))
-	binary.BigEndian.PutUint64(out[atMaxTimestamp:], uint64(b.max))
-	binary.BigEndian.PutUint64(out[atProducerID:], uint64(o.ProducerID))
-	binary.BigEndian.PutUint16(out[atProducerEpoch:], uint16(o.ProducerEpoch))
-	binary.BigEndian.PutUint32(out[atBaseSequence:], uint32(o.BaseSequence))
-	binary.BigEndian.PutUint32(out[atCount:], uint32(b.count))
-	binary.BigEndian.PutUint32(out[atCRC:], Checksum(out))
+	h := Header{
+		BaseOffset: o.BaseOffset, LeaderEpoch: o.LeaderEpoch, Attributes: a, LastOffsetDelta: b.count - 1,
+		BaseTimestamp: b.base, MaxTimestamp: b.max, ProducerID: o.ProducerID, ProducerEpoch: o.ProducerEpoch,
+		BaseSequence: o.BaseSequence, Count: b.count,
+	}
+	h.put(out)
 }
 
 // xerialBlockSize is snappy-java's block in bytes of uncompressed input.
@@ -195,11 +189,15 @@ func compress(dst []byte, codec Codec, records []byte) ([]byte, error) {
 		}
 		return w.Bytes(), err
 	case Zstd:
-		z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
+		z, err := newZstd()
 		if err != nil {
 			return dst, err
 		}
 		return z.EncodeAll(records, dst), nil
 	}
 	return dst, fmt.Errorf("%w: codec %d", ErrCodec, codec)
+}
+
+func newZstd() (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
 }

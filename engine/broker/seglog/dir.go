@@ -84,12 +84,12 @@ type Dir struct {
 	entropy io.Reader
 	logs    map[TopicPartition]*Log
 	// What the checkpoint files say.
-	points, starts, highs offsets
-	finals                map[TopicPartition]final // of logs that were closed since
-	unclean               bool                     // some log was not closed cleanly
-	doomed                []doomed                 // segments that a checkpoint has to come before
-	ready                 []doomed                 // segments that may be unlinked
-	retired               []string                 // partition directories that may be unlinked
+	says    checkpoints
+	finals  map[TopicPartition]final // of logs that were closed since
+	unclean bool                     // some log was not closed cleanly
+	doomed  []doomed                 // segments that a checkpoint has to come before
+	ready   []doomed                 // segments that may be unlinked
+	retired []string                 // partition directories that may be unlinked
 
 	log                           *slog.Logger
 	cutBytes, removed, rebuilt    *observe.Counter
@@ -97,13 +97,15 @@ type Dir struct {
 }
 
 // final is what a closed log leaves for the next checkpoint.
-type final struct{ point, start, high int64 }
+type final struct{ point, start, high, cleaned int64 }
 
 // doomed is a removed segment whose files are still there.
 type doomed struct {
 	log   *Log
 	files *segmentFiles
 	end   int64 // offset behind its records: it goes once the log's start on disk is there or beyond
+	// suffix is what its names end in besides: .deleted where it was replaced.
+	suffix string
 }
 
 // OpenDir locks a log directory, reads its meta.properties and checkpoints, and takes away the mark of a clean stop.
@@ -152,14 +154,10 @@ func (d *Dir) lockAndRead() error {
 	if err := d.readMeta(); err != nil {
 		return err
 	}
-	if d.points, err = d.readCheckpoint(nameRecoveryPoints); err != nil {
-		return err
-	}
-	if d.starts, err = d.readCheckpoint(nameLogStarts); err != nil {
-		return err
-	}
-	if d.highs, err = d.readCheckpoint(nameHighWatermarks); err != nil {
-		return err
+	for i, name := range checkpointNames {
+		if d.says[i], err = d.readCheckpoint(name); err != nil {
+			return err
+		}
 	}
 	infos, err := d.fs.List(d.cfg.Path)
 	if err != nil {
@@ -354,7 +352,7 @@ func (d *Dir) register(l *Log) error {
 // are what the next checkpoint says of it.
 func (d *Dir) forget(l *Log, clean, keep bool) {
 	l.mu.Lock()
-	last := final{point: l.flushedEnd.Load(), start: l.view.start, high: l.highWatermark.Load()}
+	last := final{point: l.flushedEnd.Load(), start: l.view.start, high: l.highWatermark.Load(), cleaned: l.cleaned.Load()}
 	l.mu.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -37,6 +37,7 @@ type Log struct {
 	// highWatermark is what the next checkpoint writes; -1 means nothing yet.
 	highWatermark atomic.Int64
 	flushedEnd    atomic.Int64
+	cleaned       atomic.Int64 // offset from which on the log was never compacted
 	asked         atomic.Bool // a flush of our own is under way
 
 	// flushing is held across a flush, so that what a flush took upon itself is durable when the next one begins. Nobody but
@@ -111,6 +112,12 @@ func (l *Log) FlushedEnd() int64 { return l.flushedEnd.Load() }
 
 // SetHighWatermark says what the next checkpoint writes to replication-offset-checkpoint. Any goroutine.
 func (l *Log) SetHighWatermark(offset int64) { l.highWatermark.Store(offset) }
+
+// Cleaned is the offset before which the log has been compacted, 0 where it never was. It may lie below the start. Any goroutine.
+func (l *Log) Cleaned() int64 { return l.cleaned.Load() }
+
+// SetCleaned says what the next checkpoint writes to cleaner-offset-checkpoint. The owner calls it, for a truncation lowers it.
+func (l *Log) SetCleaned(offset int64) { l.cleaned.Store(min(offset, l.tail.next)) }
 
 func (l *Log) usable() error {
 	if l.closed {

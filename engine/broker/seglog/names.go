@@ -27,6 +27,7 @@ const (
 	nameRecoveryPoints = "recovery-point-offset-checkpoint"
 	nameLogStarts      = "log-start-offset-checkpoint"
 	nameHighWatermarks = "replication-offset-checkpoint"
+	nameCleaned        = "cleaner-offset-checkpoint"
 	nameClean          = ".kafka_cleanshutdown"
 	nameLock           = ".lock"
 

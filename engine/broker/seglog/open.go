@@ -180,6 +180,7 @@ func (o *opening) run() error {
 		return err
 	}
 	o.start, o.point = d.pointsOf(l.tp)
+	l.cleaned.Store(d.cleanedOf(l.tp))
 	if o.acceptLoss {
 		o.point = 0
 	}
@@ -392,6 +393,7 @@ func (o *opening) finish(files foundFiles) error {
 	o.segs[len(o.segs)-1] = &segment{base: active.base, files: active.files}
 	start := max(o.start, o.segs[0].base)
 	end := l.tail.next
+	l.SetCleaned(l.Cleaned())
 	v := &l.view
 	v.segs, v.start, v.end, v.tail = o.segs, start, end, l.tail
 	v.sealedBytes = sealedBytes(o.segs)

@@ -9,6 +9,27 @@ import (
 	"cairn/platform/vfs"
 )
 
+// What the checkpoint files of a log directory say, each with its Kafka name.
+const (
+	points     = iota // recovery points
+	starts            // log starts; 0 is left out
+	highs             // high watermarks
+	cleaned           // where the part begins that was never compacted; 0 is left out
+	kindsCount        // of checkpoint files
+)
+
+var checkpointNames = [kindsCount]string{nameRecoveryPoints, nameLogStarts, nameHighWatermarks, nameCleaned}
+
+// checkpoints are the contents of all of them. A map that others may read is not changed.
+type checkpoints [kindsCount]offsets
+
+func (c checkpoints) clone() checkpoints {
+	for i := range c {
+		c[i] = maps.Clone(c[i])
+	}
+	return c
+}
+
 // checkpointJob is what the syncer runs for a directory.
 type checkpointJob struct{ d *Dir }
 
@@ -46,23 +67,24 @@ func (d *Dir) checkpoint() error {
 	for _, l := range d.logs {
 		logs = append(logs, l)
 	}
-	points, starts, highs := maps.Clone(d.points), maps.Clone(d.starts), maps.Clone(d.highs)
+	now := d.says.clone()
 	for tp, f := range d.finals {
-		points[tp] = f.point
-		set(starts, tp, f.start)
+		now[points][tp] = f.point
+		set(now[starts], tp, f.start)
 		if f.high >= 0 {
-			highs[tp] = f.high
+			now[highs][tp] = f.high
 		}
+		set(now[cleaned], tp, f.cleaned)
 	}
 	d.mu.Unlock()
 	d.dirtyBytes.Store(0)
 
 	for _, l := range logs {
-		if err := l.vouch(points, starts, highs); err != nil {
+		if err := l.vouch(now); err != nil {
 			return err
 		}
 	}
-	err := d.writePoints(points, starts, highs)
+	err := d.writePoints(now)
 	if errors.Is(err, ErrFull) {
 		// Space comes before order: what was to go after the new start is durable goes now, oldest first.
 		d.release(func(doomed) bool { return true })
@@ -72,16 +94,16 @@ func (d *Dir) checkpoint() error {
 	}
 	for _, l := range logs {
 		l.mu.Lock()
-		l.vouched = points[l.tp]
+		l.vouched = now[points][l.tp]
 		l.mu.Unlock()
 	}
-	d.release(func(x doomed) bool { return starts[x.log.tp] >= x.end })
+	d.release(func(x doomed) bool { return now[starts][x.log.tp] >= x.end })
 	d.checkpoints.Inc()
 	return nil
 }
 
 // vouch adds a log's values to the checkpoints.
-func (l *Log) vouch(points, starts, highs offsets) error {
+func (l *Log) vouch(now checkpoints) error {
 	l.mu.Lock()
 	cuts, end, start, deleted := l.cuts, l.flushedEnd.Load(), l.view.start, l.deleted
 	l.mu.Unlock()
@@ -94,11 +116,12 @@ func (l *Log) vouch(points, starts, highs offsets) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cuts == cuts { // else the owner is truncating, and waits to lower the point
-		points[l.tp] = end
+		now[points][l.tp] = end
+		set(now[cleaned], l.tp, l.cleaned.Load())
 	}
-	set(starts, l.tp, start)
+	set(now[starts], l.tp, start)
 	if high := l.highWatermark.Load(); high >= 0 {
-		highs[l.tp] = high
+		now[highs][l.tp] = high
 	}
 	return nil
 }
@@ -113,19 +136,16 @@ func set(o offsets, tp TopicPartition, offset int64) {
 }
 
 // writePoints writes the checkpoint files that differ from what is on disk. d.checkpointing is held.
-func (d *Dir) writePoints(points, starts, highs offsets) error {
+func (d *Dir) writePoints(now checkpoints) error {
 	d.mu.Lock()
-	was := [...]offsets{d.points, d.starts, d.highs}
+	was := d.says
 	d.mu.Unlock()
 	wrote := false
-	for i, x := range [...]struct {
-		name string
-		now  offsets
-	}{{nameRecoveryPoints, points}, {nameLogStarts, starts}, {nameHighWatermarks, highs}} {
-		if maps.Equal(was[i], x.now) {
+	for i, name := range checkpointNames {
+		if maps.Equal(was[i], now[i]) {
 			continue
 		}
-		if err := writeFile(d.fs, d.cfg.Path+"/"+x.name, x.now.encode()); err != nil {
+		if err := writeFile(d.fs, d.cfg.Path+"/"+name, now[i].encode()); err != nil {
 			return d.check("write checkpoint", err)
 		}
 		wrote = true
@@ -137,7 +157,7 @@ func (d *Dir) writePoints(points, starts, highs offsets) error {
 		return d.fail("sync "+d.cfg.Path, err)
 	}
 	d.mu.Lock()
-	d.points, d.starts, d.highs = points, starts, highs
+	d.says = now
 	d.mu.Unlock()
 	return nil
 }
@@ -149,14 +169,24 @@ func (d *Dir) pointsOf(tp TopicPartition) (start, point int64) {
 	if f, ok := d.finals[tp]; ok {
 		return f.start, f.point
 	}
-	return d.starts[tp], d.points[tp]
+	return d.says[starts][tp], d.says[points][tp]
+}
+
+// cleanedOf is what the checkpoint says about how far a log was compacted.
+func (d *Dir) cleanedOf(tp TopicPartition) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f, ok := d.finals[tp]; ok {
+		return f.cleaned
+	}
+	return d.says[cleaned][tp]
 }
 
 // HighWatermark is what replication-offset-checkpoint says of a partition.
 func (d *Dir) HighWatermark(tp TopicPartition) (int64, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	offset, ok := d.highs[tp]
+	offset, ok := d.says[highs][tp]
 	return offset, ok
 }
 
@@ -166,19 +196,22 @@ func (d *Dir) lowerPoint(l *Log, end, start int64) error {
 	d.checkpointing.Lock()
 	defer d.checkpointing.Unlock()
 	d.mu.Lock()
-	points, starts := maps.Clone(d.points), maps.Clone(d.starts)
+	now := d.says.clone()
 	d.mu.Unlock()
-	points[l.tp] = min(points[l.tp], end)
+	now[points][l.tp] = min(now[points][l.tp], end)
 	if start >= 0 {
-		set(starts, l.tp, start)
+		set(now[starts], l.tp, start)
 	}
-	if err := d.writePoints(points, starts, d.highsNow()); err != nil {
+	clean := min(l.cleaned.Load(), end) // what comes there next was never compacted
+	set(now[cleaned], l.tp, min(now[cleaned][l.tp], end))
+	if err := d.writePoints(now); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cuts++
-	l.vouched = points[l.tp]
+	l.cleaned.Store(clean)
+	l.vouched = now[points][l.tp]
 	l.flushedEnd.Store(min(l.flushedEnd.Load(), end))
 	l.view.end = min(l.view.end, end)
 	if start >= 0 {
@@ -189,33 +222,19 @@ func (d *Dir) lowerPoint(l *Log, end, start int64) error {
 	return nil
 }
 
-func (d *Dir) highsNow() offsets {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.highs
-}
-
 // forgetPoints removes a partition from the checkpoints, durably if they vouched for something: a new partition of that
 // name must not inherit it.
 func (d *Dir) forgetPoints(tp TopicPartition) error {
 	d.checkpointing.Lock()
 	defer d.checkpointing.Unlock()
 	d.mu.Lock()
-	points, starts, highs := maps.Clone(d.points), maps.Clone(d.starts), maps.Clone(d.highs)
-	d.mu.Unlock()
-	d.mu.Lock()
+	now := d.says.clone()
 	delete(d.finals, tp)
 	d.mu.Unlock()
-	_, isPoint := points[tp]
-	_, isStart := starts[tp]
-	_, isHigh := highs[tp]
-	if !isPoint && !isStart && !isHigh {
-		return nil
+	for i := range now {
+		delete(now[i], tp)
 	}
-	delete(points, tp)
-	delete(starts, tp)
-	delete(highs, tp)
-	return d.writePoints(points, starts, highs)
+	return d.writePoints(now)
 }
 
 // doom notes removed segments, to be unlinked once a checkpoint holds the start behind them: were they unlinked before, a
@@ -275,7 +294,7 @@ func (d *Dir) unlinkDoomed(l *Log) error {
 	d.sweeping.Lock()
 	defer d.sweeping.Unlock()
 	for _, x := range d.dropDoomed(func(x doomed) bool { return x.log == l }) {
-		if err := x.files.unlink(); err != nil {
+		if err := x.files.unlinkAs(x.suffix); err != nil {
 			return d.fail("unlink "+x.files.logName, err)
 		}
 	}
@@ -298,7 +317,7 @@ func (d *Dir) Sweep(filesMax int) (more bool, err error) {
 		}
 		x := d.ready[0]
 		d.mu.Unlock()
-		if err := x.files.unlink(); err != nil {
+		if err := x.files.unlinkAs(x.suffix); err != nil {
 			return true, d.check("unlink "+x.files.logName, err)
 		}
 		d.mu.Lock()

@@ -201,6 +201,7 @@ type foundFiles struct {
 	snapshots []int64
 	deletable []string // leftovers
 	swaps     []int64  // base offsets of .log.swap files
+	swapped   []string // all files with .swap
 	orphans   []string // index files without a log
 }
 
@@ -211,6 +212,7 @@ func listPartition(fs vfs.FS, path string) (foundFiles, error) {
 		return foundFiles{}, err
 	}
 	f := foundFiles{logs: map[int64]int64{}, index: map[int64]bool{}}
+	cleaned := int64(math.MaxInt64) // the least offset of a .cleaned file
 	indexes, times, others := map[int64]bool{}, map[int64]bool{}, map[string]int64{}
 	for _, info := range infos {
 		offset, suffix, ok := parseOffsetName(info.Name)
@@ -232,13 +234,17 @@ func listPartition(fs vfs.FS, path string) (foundFiles, error) {
 			f.snapshots = append(f.snapshots, offset)
 		default:
 			switch {
-			case hasSuffix(suffix, suffixDeleted) || hasSuffix(suffix, suffixCleaned):
+			case hasSuffix(suffix, suffixCleaned):
+				cleaned = min(cleaned, offset)
 				f.deletable = append(f.deletable, info.Name)
-			case suffix == suffixLog+suffixSwap:
-				f.swaps = append(f.swaps, offset)
+			case hasSuffix(suffix, suffixDeleted) || suffix == suffixLog+suffixTemporary:
+				f.deletable = append(f.deletable, info.Name)
+			case hasSuffix(suffix, suffixSwap):
+				f.swapped = append(f.swapped, info.Name)
 			}
 		}
 	}
+	f.sortSwapped(cleaned)
 	for name, offset := range others {
 		if _, ok := f.logs[offset]; !ok {
 			f.orphans = append(f.orphans, name)
@@ -251,12 +257,31 @@ func listPartition(fs vfs.FS, path string) (foundFiles, error) {
 	return f, nil
 }
 
+// sortSwapped tells the .swap files of a replacement that holds from those of one that was not whole yet: as long as a .cleaned file is
+// there, what was to be replaced at or behind it is there too (LogLoader.removeTempFilesAndCollectSwapFiles).
+func (f *foundFiles) sortSwapped(cleaned int64) {
+	var holds, undone []string
+	for _, name := range f.swapped {
+		offset, suffix, _ := parseOffsetName(name)
+		switch {
+		case offset >= cleaned:
+			undone = append(undone, name)
+			continue
+		case suffix == suffixLog+suffixSwap:
+			f.swaps = append(f.swaps, offset)
+		}
+		holds = append(holds, name)
+	}
+	f.swapped = holds
+	f.deletable = append(undone, f.deletable...) // before the .cleaned files, without which they would be taken for whole
+}
+
 func hasSuffix(s, suffix string) bool {
 	return len(s) > len(suffix) && s[len(s)-len(suffix):] == suffix
 }
 
 // tidy deals with what an interrupted deletion, compaction or segment replacement left (LogLoader): .deleted and .cleaned files
-// go; .swap files are whole and replace the segments whose offsets they cover.
+// go; .swap files without a .cleaned one at or before them are whole, and replace the segments whose offsets they cover.
 func (d *Dir) tidy(path string) (foundFiles, error) {
 	f, err := listPartition(d.fs, path)
 	if err != nil {
@@ -268,12 +293,12 @@ func (d *Dir) tidy(path string) (foundFiles, error) {
 			return f, err
 		}
 	}
-	if len(f.swaps) > 0 {
+	if len(f.swapped) > 0 {
 		if err := d.finishSwap(path, f); err != nil {
 			return f, err
 		}
 	}
-	if len(f.swaps) > 0 || len(f.deletable) > 0 {
+	if len(f.swapped) > 0 || len(f.deletable) > 0 {
 		if err := syncDir(d.fs, path); err != nil {
 			return f, err
 		}
@@ -314,13 +339,13 @@ func (d *Dir) finishSwap(path string, f foundFiles) error {
 			return err
 		}
 	}
-	infos, err := d.fs.List(path)
-	if err != nil {
-		return err
-	}
-	for _, info := range infos {
-		if _, suffix, ok := parseOffsetName(info.Name); ok && hasSuffix(suffix, suffixSwap) {
-			name := path + "/" + info.Name
+	// The log last, as Replace does: another crash in between finds it, and goes on.
+	for _, last := range [...]bool{false, true} {
+		for _, swapped := range f.swapped {
+			if hasSuffix(swapped, suffixLog+suffixSwap) != last {
+				continue
+			}
+			name := path + "/" + swapped
 			d.log.Info("interrupted replacement finished", "file", name)
 			if err := d.fs.Rename(name, name[:len(name)-len(suffixSwap)]); err != nil {
 				return err

@@ -120,7 +120,7 @@ func (l *Log) remove(now clock.Now, n int, bound int64) (Removed, error) {
 	gone := l.view.segs[:n]
 	segments := make([]doomed, n)
 	for i, s := range gone {
-		segments[i] = doomed{l, s.files, l.endOf(i)}
+		segments[i] = doomed{log: l, files: s.files, end: l.endOf(i)}
 		out.Bytes += s.size
 	}
 	out.Segments = n

@@ -157,11 +157,14 @@ func sealedBytes(segs []*segment) (n int64) {
 }
 
 // unlink removes a segment's files for good; files that are not there are no error. Spans keep the inode.
-func (f *segmentFiles) unlink() error {
+func (f *segmentFiles) unlink() error { return f.unlinkAs("") }
+
+// unlinkAs is unlink for names that end in ending besides.
+func (f *segmentFiles) unlinkAs(ending string) error {
 	f.gone.Store(true)
 	// The log last: an index without a log is removed at the next start, a log without an index is rebuilt.
 	for _, suffix := range [...]string{suffixIndex, suffixTime, suffixTxn, suffixLog} {
-		name := f.name(suffix)
+		name := f.name(suffix) + ending
 		err := f.dir.fs.Remove(name)
 		f.dir.files.Forget(f.dir.fs, name)
 		if err != nil && !isGone(err) {

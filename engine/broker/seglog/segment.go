@@ -1,6 +1,7 @@
 package seglog
 
 import (
+	"errors"
 	"math"
 	"sort"
 	"sync/atomic"
@@ -16,6 +17,8 @@ type segmentFiles struct {
 	logName string // path of the .log file
 	// gone is set before the files are unlinked or replaced.
 	gone atomic.Bool
+	// swapping is set while the names of a segment that replaces others still end in .swap, or have just lost it.
+	swapping atomic.Bool
 	// cut is the length of the .log file that is still valid for older views: they may have seen a longer one.
 	cut atomic.Int64
 }
@@ -37,7 +40,14 @@ func (f *segmentFiles) open(suffix string) (*vfs.Handle, error) {
 	if suffix != suffixLog {
 		name = f.name(suffix)
 	}
-	h, err := f.dir.files.Acquire(f.dir.fs, name, vfs.ReadWrite)
+	var h *vfs.Handle
+	err := vfs.ErrNotExist
+	if f.swapping.Load() {
+		h, err = f.dir.files.Acquire(f.dir.fs, name+suffixSwap, vfs.ReadWrite)
+	}
+	if errors.Is(err, vfs.ErrNotExist) {
+		h, err = f.dir.files.Acquire(f.dir.fs, name, vfs.ReadWrite)
+	}
 	if f.gone.Load() {
 		// What was opened may be another segment of the same name.
 		if err == nil {
@@ -57,6 +67,8 @@ type segment struct {
 	files *segmentFiles
 	// newest is the greatest timestamp and its offset, once somebody asked; nil before.
 	newest atomic.Pointer[timeEntry]
+	// successor holds the records since compaction has replaced this segment; nil before. It is set before files are gone.
+	successor atomic.Pointer[segment]
 }
 
 // segmentFor is the index of the last segment that begins at or before offset, or -1.

@@ -19,6 +19,16 @@ func (v View) newestOf(s *segment) (timeEntry, error) {
 	if s == v.segs[len(v.segs)-1] {
 		return v.tail.newest, nil
 	}
+	s = s.latest()
+	e, err := v.newestOnDisk(s)
+	for s.moved(err) {
+		s = s.latest()
+		e, err = v.newestOnDisk(s)
+	}
+	return e, err
+}
+
+func (v View) newestOnDisk(s *segment) (timeEntry, error) {
 	if known := s.newest.Load(); known != nil {
 		return *known, nil
 	}
@@ -57,7 +67,12 @@ func (v View) OffsetForTimestamp(ts, limit int64) (TimestampOffset, bool, error)
 		if newest.timestamp < ts {
 			continue
 		}
+		s = s.latest()
 		found, ok, err := v.timestampIn(s, ts, limit)
+		for s.moved(err) {
+			s = s.latest()
+			found, ok, err = v.timestampIn(s, ts, limit)
+		}
 		if err != nil || ok {
 			if err != nil {
 				err = fmt.Errorf("look up time %d in %v: %w", ts, v.log.tp, err)
@@ -182,7 +197,12 @@ func (v View) MaxTimestamp(limit int64) (TimestampOffset, bool, error) {
 		if s.base >= limit {
 			break
 		}
-		newest, err := v.newestWithin(s, limit)
+		at := s.latest()
+		newest, err := v.newestWithin(at, limit)
+		for at.moved(err) {
+			at = at.latest()
+			newest, err = v.newestWithin(at, limit)
+		}
 		if err != nil {
 			return TimestampOffset{}, false, fmt.Errorf("greatest timestamp of %v: %w", v.log.tp, err)
 		}
@@ -193,7 +213,12 @@ func (v View) MaxTimestamp(limit int64) (TimestampOffset, bool, error) {
 	if in == nil {
 		return TimestampOffset{}, false, nil
 	}
+	in = in.latest()
 	found, ok, err := v.maxIn(in, best)
+	for in.moved(err) {
+		in = in.latest()
+		found, ok, err = v.maxIn(in, best)
+	}
 	if err != nil {
 		err = fmt.Errorf("greatest timestamp of %v: %w", v.log.tp, err)
 	}

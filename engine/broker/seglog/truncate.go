@@ -121,7 +121,7 @@ func (l *Log) cut(at *segment, i int, t tail, size int64) error {
 func (l *Log) replace(at *segment, i int) error {
 	at.files.gone.Store(true)
 	files := newSegmentFiles(l.dir, l.path, at.base)
-	temporary := files.logName + suffixCleaned
+	temporary := files.logName + suffixTemporary // .cleaned is compaction's, which may be at work on this segment
 	f, err := l.dir.fs.Open(temporary, vfs.Create)
 	if err == nil {
 		err = f.Close()

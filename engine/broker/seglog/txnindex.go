@@ -105,8 +105,19 @@ func (l *Log) cutTornAborted(files *segmentFiles, from int64) error {
 // of committed records needs all of them: where they are more than limits allow it is ErrInvalid, and a narrower range is asked for.
 func (v View) Aborted(from, to int64) ([]AbortedTxn, error) {
 	var out []AbortedTxn
+	var last *segment
 	for i := max(segmentFor(v.segs, from), 0); i < len(v.segs); i++ {
-		done, err := v.abortedIn(v.segs[i], from, to, &out)
+		s := v.segs[i].latest()
+		if s == last {
+			continue // one that replaces several
+		}
+		last = s
+		had := len(out)
+		done, err := v.abortedIn(s, from, to, &out)
+		for s.moved(err) {
+			s, out = s.latest(), out[:had]
+			done, err = v.abortedIn(s, from, to, &out)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("aborted transactions of %v from offset %d: %w", v.log.tp, from, err)
 		}
@@ -120,7 +131,7 @@ func (v View) Aborted(from, to int64) ([]AbortedTxn, error) {
 // abortedIn adds the rows of one segment. It reports true at a row that shows that no later one can overlap.
 func (v View) abortedIn(s *segment, from, to int64, out *[]AbortedTxn) (bool, error) {
 	h, err := s.files.open(suffixTxn)
-	if isGone(err) {
+	if isGone(err) && !s.moved(err) {
 		return false, nil
 	}
 	if err != nil {

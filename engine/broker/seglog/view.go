@@ -84,7 +84,12 @@ func (v View) Read(offset int64, maxBytes int, limitOffset int64, atLeastOne boo
 	buf := v.log.dir.buffer()
 	defer v.log.dir.giveBack(buf)
 	for i := segmentFor(v.segs, offset); i >= 0 && i < len(v.segs); i++ {
-		span, ok, err := v.readIn(v.segs[i], offset, maxBytes, limitOffset, atLeastOne, *buf)
+		s := v.segs[i].latest()
+		span, ok, err := v.readIn(s, offset, maxBytes, limitOffset, atLeastOne, *buf)
+		for s.moved(err) {
+			s = s.latest()
+			span, ok, err = v.readIn(s, offset, maxBytes, limitOffset, atLeastOne, *buf)
+		}
 		if err != nil {
 			return Span{}, fmt.Errorf("read %v at offset %d: %w", v.log.tp, offset, err)
 		}
@@ -233,9 +238,20 @@ func (v View) Scan(from, to int64, f func(h *batch.Header, control []byte) error
 	}
 	buf := make([]byte, scanSize)
 	var whole []byte
+	next := from // a segment that replaces several is met as often, and may begin before what was seen already
+	seen := func(h *batch.Header, control []byte) error {
+		next = h.NextOffset()
+		return f(h, control)
+	}
 	for i := max(segmentFor(v.segs, from), 0); i < len(v.segs) && v.segs[i].base < to; i++ {
+		s, begun := v.segs[i].latest(), next
 		var err error
-		if whole, err = v.scanSegment(v.segs[i], from, to, buf, whole, f); err != nil {
+		whole, err = v.scanSegment(s, begun, to, buf, whole, seen)
+		for s.moved(err) && next == begun {
+			s = s.latest()
+			whole, err = v.scanSegment(s, begun, to, buf, whole, seen)
+		}
+		if err != nil {
 			return fmt.Errorf("scan %v: %w", v.log.tp, err)
 		}
 	}
