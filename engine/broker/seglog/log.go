@@ -38,7 +38,7 @@ type Log struct {
 	highWatermark atomic.Int64
 	flushedEnd    atomic.Int64
 	cleaned       atomic.Int64 // offset from which on the log was never compacted
-	asked         atomic.Bool // a flush of our own is under way
+	asked         atomic.Bool  // a flush of our own is under way
 
 	// flushing is held across a flush, so that what a flush took upon itself is durable when the next one begins. Nobody but
 	// flush takes it, and mu may be taken while it is held.

@@ -48,7 +48,7 @@ func (l *Log) swapIn(w *Rewrite, i int) error {
 	s.newest.Store(&newest)
 	w.files.swapping.Store(true)
 	for _, old := range w.old {
-		old.successor.Store(s)
+		old.files.successor.Store(s)
 		old.files.gone.Store(true)
 	}
 	l.mu.Lock()
@@ -96,13 +96,13 @@ func (d *Dir) doomRenamed(l *Log, segs []*segment) {
 
 // moved reports whether err came of a replacement that was made meanwhile: the records are in latest.
 func (s *segment) moved(err error) bool {
-	return errors.Is(err, ErrOutOfRange) && s.successor.Load() != nil
+	return errors.Is(err, ErrOutOfRange) && s.files.successor.Load() != nil
 }
 
 // latest is the segment that holds this one's records now: itself, unless compaction has replaced it.
 func (s *segment) latest() *segment {
 	for {
-		next := s.successor.Load()
+		next := s.files.successor.Load()
 		if next == nil {
 			return s
 		}

@@ -19,6 +19,8 @@ type segmentFiles struct {
 	gone atomic.Bool
 	// swapping is set while the names of a segment that replaces others still end in .swap, or have just lost it.
 	swapping atomic.Bool
+	// successor holds the records since compaction has replaced the segment; nil before. It is set before gone is.
+	successor atomic.Pointer[segment]
 	// cut is the length of the .log file that is still valid for older views: they may have seen a longer one.
 	cut atomic.Int64
 }
@@ -67,8 +69,6 @@ type segment struct {
 	files *segmentFiles
 	// newest is the greatest timestamp and its offset, once somebody asked; nil before.
 	newest atomic.Pointer[timeEntry]
-	// successor holds the records since compaction has replaced this segment; nil before. It is set before files are gone.
-	successor atomic.Pointer[segment]
 }
 
 // segmentFor is the index of the last segment that begins at or before offset, or -1.
