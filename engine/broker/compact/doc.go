@@ -12,7 +12,7 @@
 // # The rules
 //
 // The dirty part reaches from where the last pass ended (cleaner-offset-checkpoint) to the first segment that is active,
-// not wholly below the last stable offset, or younger than min.compaction.lag.ms. A log is due when the dirty part is more
+// not wholly below the last stable offset and on stable storage, or younger than min.compaction.lag.ms. A log is due when the dirty part is more
 // than min.cleanable.dirty.ratio of clean and dirty, or older than max.compaction.lag.ms.
 //
 // A pass (1) reads the keys of the dirty part, as far as they fit into an OffsetMap, and (2) rewrites the segments from the

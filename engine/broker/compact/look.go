@@ -60,6 +60,8 @@ func (l Look) Due(s Settings) bool {
 // Examine looks at a log (LogCleanerManager.cleanableOffsets, calculateCleanableBytes, maxCompactionDelay). cleaned is where its
 // last pass ended, and stable its last stable offset. It may read the disk for the segments' times.
 func Examine(v seglog.View, cleaned, stable int64, s Settings, now Time) (Look, error) {
+	// A record must not give way to one that a power cut may take.
+	stable = min(stable, v.FlushedEnd())
 	l := Look{Dirty: cleaned}
 	if cleaned < v.StartOffset() || cleaned > v.EndOffset() {
 		l.Dirty = v.StartOffset()

@@ -174,9 +174,7 @@ func (r *rig) append(o options, records ...kv) error {
 		r.t.Fatal(err)
 	}
 	w.h, _ = batch.Parse(raw)
-	if _, err := r.log.Append(r.clk.Now(), raw); err != nil {
-		return err
-	}
+	// It may be found after a crash although the append fails.
 	r.model.batches = append(r.model.batches, w)
 	r.model.records = append(r.model.records, w.records...)
 	if o.producer > 0 {
@@ -186,7 +184,8 @@ func (r *rig) append(o options, records ...kv) error {
 			r.model.open[o.producer] = w.h.BaseOffset
 		}
 	}
-	return nil
+	_, err = r.log.Append(r.clk.Now(), raw)
+	return err
 }
 
 // mark ends a producer's transaction.
@@ -207,18 +206,19 @@ func (r *rig) mark(producer int64, commit bool) error {
 		r.t.Fatal(err)
 	}
 	h, _ := batch.Parse(raw)
-	if _, err := r.log.Append(r.clk.Now(), raw); err != nil {
-		return err
-	}
 	r.model.batches = append(r.model.batches, written{h: h})
 	delete(r.model.open, producer)
 	if commit {
-		return nil
+		_, err := r.log.Append(r.clk.Now(), raw)
+		return err
 	}
 	for _, x := range r.model.records {
 		if x.producer == producer && x.transactional && x.offset >= first {
 			r.model.aborted[x.offset] = true
 		}
+	}
+	if _, err := r.log.Append(r.clk.Now(), raw); err != nil {
+		return err
 	}
 	return r.log.AppendAborted(seglog.AbortedTxn{ProducerID: producer, FirstOffset: first, LastOffset: h.LastOffset(), LastStableOffset: r.stable()})
 }

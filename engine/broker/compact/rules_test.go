@@ -25,6 +25,9 @@ func (r *rig) roll() {
 	if err := r.log.Roll(r.clk.Now()); err != nil {
 		r.t.Fatal(err)
 	}
+	if err := r.flush(); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 func (r *rig) mustClean() {
@@ -110,6 +113,20 @@ func TestWrongClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.want("a@1 b@2 c=1@3")
+
+	r = mustRig(t)
+	r.must(put("a", "1"), del("a"))
+	r.roll()
+	if look, err = Examine(r.log.View(), 0, r.end(), r.set, bad); err != nil {
+		t.Fatal(err)
+	}
+	p = NewPass(Work{View: r.log.View(), Look: look, Settings: r.set, Now: bad, Bounds: r.bound})
+	if ready, _, err = p.Advance(1 << 20); err != nil || r.log.Replace(ready) != nil {
+		t.Fatal(err)
+	}
+	if h := read(t, r.log.View(), 0).headers[0]; h.Attributes.DeleteHorizon() || h.Count != 1 {
+		t.Fatalf("a tombstone dated by a wrong clock: %+v", h)
+	}
 }
 
 // The last batch of a segment stays, though nothing is in it, and producers are known by their last batches; what
@@ -164,6 +181,24 @@ func TestGroups(t *testing.T) {
 		t.Fatalf("%v %v", all, err)
 	}
 	r.mustClean()
+	opts := batch.NewOptions()
+	opts.BaseOffset = 1 << 32 // as a follower of a compacted log may be given
+	b := batch.NewBuilder(opts)
+	b.Append(1, []byte("k"), []byte("v"))
+	raw, err := b.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.log.Append(r.clk.Now(), raw); err != nil {
+		t.Fatal(err)
+	}
+	r.roll()
+	set = r.set
+	set.SegmentBytes = 1 << 20
+	v = r.log.View()
+	if all, err = groups(v, len(v.Parts()), set); err != nil || len(all) != 3 { // what was there, the empty segment before the gap, and the one behind it
+		t.Fatalf("%v %v: no relative offset reaches that far", all, err)
+	}
 	for _, p := range r.log.View().Parts() {
 		if p.Size > 700 {
 			t.Fatalf("%+v", p)

@@ -38,10 +38,10 @@ func (l *Log) needsFlush() bool {
 	return l.flushedEnd.Load() < l.view.end || len(l.dirty) > 0 || len(l.dirtyNames) > 0 || l.dirtyDir || l.dirtyRoot
 }
 
-// askFlush asks for a flush once too much is unflushed, on topics whose producers do not wait for one.
-func (l *Log) askFlush() {
+// askFlush asks for a flush once too much is unflushed or a segment was sealed, on topics whose producers do not wait for one.
+func (l *Log) askFlush(sealed bool) {
 	l.mu.Lock()
-	due := l.unflushed >= l.cfg.UnflushedBytesMax
+	due := sealed || l.unflushed >= l.cfg.UnflushedBytesMax
 	l.mu.Unlock()
 	if due && l.asked.CompareAndSwap(false, true) {
 		l.dir.syncer.Submit(syncer.Log, &l.job, func(error) { l.asked.Store(false) })

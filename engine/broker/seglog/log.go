@@ -156,7 +156,7 @@ func (l *Log) Append(now clock.Now, b []byte) (AppendInfo, error) {
 		b = b[run:]
 	}
 	info.StateDue = info.StateDue || l.sinceSave >= l.dir.cfg.Limits.DirtyBytesMax/2
-	l.askFlush()
+	l.askFlush(info.Rolled)
 	return info, nil
 }
 

@@ -7,6 +7,9 @@ import (
 	"cairn/platform/vfs"
 )
 
+// FlushedEnd is the offset before which the log is on stable storage now, which may be more than when the view was taken.
+func (v View) FlushedEnd() int64 { return v.log.FlushedEnd() }
+
 // Part describes a sealed segment of a view, for whoever decides about segments: compaction.
 type Part struct {
 	Base, End int64 // offsets: of the segment's name, and where the next one begins
