@@ -28,6 +28,9 @@ type Storage struct {
 	ShardQueueMax int
 	// StageBytesMax is how many bytes of neighbouring appends are gathered into one write.
 	StageBytesMax int
+	// CompactMapBytesMax bounds the map of keys of one compaction, of which each log directory runs one at a time, in bytes; 24 make
+	// a key. A smaller map compacts the same log in more passes.
+	CompactMapBytesMax int64
 	// WaitersMax is how many long polls may wait at one partition.
 	WaitersMax int
 }
@@ -45,6 +48,7 @@ func deriveStorage(memory uint64) Storage {
 		ProducersMax:          int(clamp(memory/(64<<10), 1000, 50_000)),
 		ShardQueueMax:         int(clamp(memory/(64<<10), 1024, 16384)),
 		StageBytesMax:         256 << 10,
+		CompactMapBytesMax:    int64(clamp(memory/32, 1<<20, 128<<20)),
 		WaitersMax:            int(clamp(memory/(64<<10), 1024, 20_000)),
 	}
 }
@@ -63,6 +67,8 @@ func (s Storage) check(memory uint64) error {
 		return fmt.Errorf("one producer-state snapshot of %d bytes may fill the memory", s.ProducerStateBytesMax)
 	case s.PartitionsMax < 1 || s.ProducersMax < 5 || s.ShardQueueMax < 64 || s.WaitersMax < 1:
 		return fmt.Errorf("%d partitions, %d producers, %d queued messages, %d waiters are too few", s.PartitionsMax, s.ProducersMax, s.ShardQueueMax, s.WaitersMax)
+	case s.CompactMapBytesMax < 64<<10 || uint64(s.CompactMapBytesMax) > memory/4:
+		return fmt.Errorf("%d bytes for the keys of a compaction are too few, or may fill the memory", s.CompactMapBytesMax)
 	case s.SegmentsMax < 2 || s.AbortedMax < 1:
 		return fmt.Errorf("%d segments, %d aborted transactions are too few", s.SegmentsMax, s.AbortedMax)
 	}

@@ -135,7 +135,8 @@ func (b *broker) openLogs() error {
 	b.topics = topics.New(
 		topics.Config{
 			BrokerID: n.id.box, Incarnation: b.incarnation, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
-			ProducersMax: n.cfg.Limits.Storage.ProducersMax,
+			ProducersMax: n.cfg.Limits.Storage.ProducersMax, CompactMapBytesMax: n.cfg.Limits.Storage.CompactMapBytesMax,
+			OpenBatchBytesMax: n.cfg.Limits.Storage.OpenBatchBytesMax,
 		},
 		topics.Deps{
 			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: []*seglog.Dir{dir}, Shards: b.shards,

@@ -163,6 +163,22 @@ func (r *Replica) Producers(ctx context.Context, f func(*partition.Producers, er
 	}
 }
 
+// PostProducers is Producers for owners, who must not wait.
+func (r *Replica) PostProducers(f func(*partition.Producers, error)) {
+	r.shard.box.Post(message{kind: msgProducers, replica: r, producers: f})
+}
+
+// Replace puts a segment that compaction has made in the place of those that it was made from. done is called once, on the
+// owner's goroutine; the errors are those of seglog's Replace, and ErrClosed.
+func (r *Replica) Replace(w *seglog.Rewrite, done func(error)) {
+	r.shard.box.Post(message{kind: msgReplace, replica: r, rewrite: w, closed: done})
+}
+
+// Compacted notes that the log is compacted before offset, for the next checkpoint. done is called once, on the owner's goroutine.
+func (r *Replica) Compacted(offset int64, done func(error)) {
+	r.shard.box.Post(message{kind: msgCompacted, replica: r, offset: offset, closed: done})
+}
+
 // Lead makes this box the leader in epoch, of the replicas that m names. Repeated in the same epoch it takes the newer m.
 // done is called once; partition.ErrStaleEpoch
 // says that the log holds that epoch already, and logEpoch above which one the controller must go.

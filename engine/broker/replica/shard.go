@@ -31,6 +31,8 @@ const (
 	msgConfig
 	msgRetain
 	msgTrim
+	msgReplace
+	msgCompacted
 	msgClose
 )
 
@@ -56,6 +58,7 @@ type message struct {
 	copy       *CopyRequest
 	removed    func(seglog.Removed, error)
 	closed     func(error)
+	rewrite    *seglog.Rewrite
 }
 
 // tickInterval is how often a shard looks at the partitions that were written to: to let go of what idle ones hold, and
@@ -160,6 +163,8 @@ func (s *shard) handle(m *message) {
 		s.onConfig(r, m.config)
 	case msgRetain, msgTrim:
 		s.onRemove(r, m)
+	case msgReplace, msgCompacted:
+		s.onCompaction(r, m)
 	case msgClose:
 		s.onClose(r, m.good, m.closed)
 	}
@@ -422,6 +427,29 @@ func (s *shard) onRemove(r *Replica, m *message) {
 		s.fail(r, err)
 	}
 	m.removed(removed, err)
+}
+
+// onCompaction puts a compacted segment in its place, or notes how far the log is compacted.
+func (s *shard) onCompaction(r *Replica, m *message) {
+	o := &r.own
+	if o.err != nil {
+		m.closed(o.err)
+		return
+	}
+	if m.kind == msgCompacted {
+		o.log.SetCleaned(m.offset)
+		o.changed = true
+		m.closed(nil)
+		return
+	}
+	err := o.log.Replace(m.rewrite)
+	if err == nil {
+		o.changed = true // older views read on in the new segment, and keep the old ones in memory
+	}
+	if errors.Is(err, seglog.ErrFailed) {
+		s.fail(r, err)
+	}
+	m.closed(err)
 }
 
 func (s *shard) onClose(r *Replica, remove bool, done func(error)) {

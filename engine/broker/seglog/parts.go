@@ -10,6 +10,12 @@ import (
 // FlushedEnd is the offset before which the log is on stable storage now, which may be more than when the view was taken.
 func (v View) FlushedEnd() int64 { return v.log.FlushedEnd() }
 
+// Dir is the log directory that the log is in.
+func (v View) Dir() *Dir { return v.log.dir }
+
+// Cleaned is Log.Cleaned now.
+func (v View) Cleaned() int64 { return v.log.Cleaned() }
+
 // Part describes a sealed segment of a view, for whoever decides about segments: compaction.
 type Part struct {
 	Base, End int64 // offsets: of the segment's name, and where the next one begins

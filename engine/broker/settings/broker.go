@@ -119,6 +119,9 @@ func (b *Broker) Int(name string) int64 { return b.value(name).number }
 // Bool is a broker setting that is true or false. The name must exist.
 func (b *Broker) Bool(name string) bool { return b.value(name).truth }
 
+// Real is a broker setting that is a number with a fraction. The name must exist.
+func (b *Broker) Real(name string) float64 { return b.value(name).real }
+
 // Text is a broker setting as a string, empty for null. The name must exist.
 func (b *Broker) Text(name string) string {
 	if p := b.value(name); !p.null {

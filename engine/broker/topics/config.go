@@ -15,6 +15,9 @@ func (o *owner) configOf(t *catalog.Topic) *replica.Config {
 	log := o.cfg.Log // what no topic setting decides
 	log.SegmentBytes = int64(s.SegmentBytes)
 	log.SegmentAge = max(s.SegmentAge, 0)
+	if s.Compact && s.MaxCompactionLag > 0 { // only what is sealed can be compacted (LogConfig.maxSegmentMs)
+		log.SegmentAge = min(log.SegmentAge, s.MaxCompactionLag)
+	}
 	log.SegmentJitter = max(s.SegmentJitter, 0)
 	log.IndexBytes = int64(s.IndexBytes)
 	log.IndexInterval = int(s.IndexIntervalBytes)

@@ -247,6 +247,7 @@ func (o *owner) forget(p *part) {
 		return
 	}
 	delete(o.parts, p.tp)
+	o.markUncleanable(p, false)
 	o.table.remove(p.tp.Topic, p.tp.Partition)
 	if o.stopping != nil {
 		return
@@ -279,7 +280,7 @@ func (o *owner) stop(stopped func(error)) {
 }
 
 func (o *owner) finishStop() {
-	if o.opening == 0 && o.closing == 0 && !o.sweeping && o.stopping != nil {
+	if o.opening == 0 && o.closing == 0 && !o.sweeping && o.stopping != nil && o.compactStop() {
 		stopped := o.stopping
 		o.stopping = func(error) {}
 		stopped(o.stopErr)

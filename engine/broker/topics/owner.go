@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/compact"
 	"cairn/engine/broker/partition"
 	"cairn/engine/broker/replica"
 	"cairn/engine/broker/seglog"
@@ -32,6 +33,12 @@ const (
 	msgStop
 	msgSettled
 	msgDropped
+	msgCompactLooked
+	msgCompactProducers
+	msgCompacted
+	msgCompactReplaced
+	msgCompactOver
+	msgCompactAborted
 )
 
 // message is everything that the owner is told.
@@ -47,6 +54,10 @@ type message struct {
 	stopped  func(error)
 	topic    catalog.UUID
 	settled  func()
+
+	compactor *compactor
+	looked    *looked
+	producers map[int64]compact.Last
 }
 
 // phase is where a partition of this box stands.
@@ -79,6 +90,8 @@ type part struct {
 	config   *replica.Config
 	placed   catalog.UUID // the log directory that it was opened in, or was to be, as the catalog names it
 	settings any          // the topic's settings that config was made from
+	// uncleanable says that compaction has failed here.
+	uncleanable bool
 }
 
 // following is what Follow was told last of a partition. The zero value is not: nothing was told.
@@ -111,6 +124,9 @@ type owner struct {
 	stopping func(error)
 	stopErr  error
 
+	compactors []*compactor
+	compacted  compactMetrics
+
 	retainAt, checkpointAt time.Duration
 	removedBytes           *observe.Counter
 }
@@ -123,6 +139,7 @@ func newOwner(cfg Config, deps Deps, t *table) *owner {
 	}
 	m := deps.Observer.Metrics
 	o.removedBytes = m.Counter("cairn_log_removed_bytes_total")
+	o.initCompaction()
 	return o
 }
 
@@ -142,6 +159,7 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 			if o.checkpointAt == 0 {
 				o.checkpointAt = now.Mono + o.cfg.CheckpointInterval
 			}
+			o.compactSoon()
 		case msgOpened:
 			o.onOpened(m.part, m.replica, m.err)
 		case msgClosed:
@@ -161,6 +179,8 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 			o.settling = append(o.settling, m.settled)
 		case msgDropped:
 			o.dropping = append(o.dropping, *m)
+		default:
+			o.onCompaction(m)
 		}
 	}
 	if catalogMoved && o.started && o.stopping == nil {
@@ -171,6 +191,27 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 	o.saySettled()
 	o.sayDropped()
 	return o.timers()
+}
+
+// onCompaction takes what comes back of a compaction.
+func (o *owner) onCompaction(m *message) {
+	switch m.kind {
+	case msgCompactLooked:
+		o.onCompactLooked(m.compactor, m.looked)
+	case msgCompactProducers:
+		o.onCompactProducers(m.compactor, m.producers, m.err)
+	case msgCompacted:
+		o.onCompacted(m.compactor, m.err)
+	case msgCompactReplaced:
+		o.onCompactReplaced(m.compactor, m.err)
+	case msgCompactOver:
+		o.onCompactOver(m.compactor, m.err)
+	case msgCompactAborted:
+		o.onCompactAborted(m.compactor, m.err)
+	}
+	if o.stopping != nil {
+		o.finishStop()
+	}
 }
 
 // start sets aside the directories that are not this box's by the catalog, which is current now, and goes on with the
@@ -316,6 +357,8 @@ func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
 	if p.settings != any(t.Settings) {
 		p.settings = t.Settings
 		p.replica.SetConfig(config)
+		o.markUncleanable(p, false)
+		o.compactSoon()
 	}
 	o.applyLeadership(p)
 }
@@ -435,6 +478,7 @@ func (o *owner) sayOpened() {
 		return
 	}
 	o.opened = true
+	o.compactSoon() // what the last stop interrupted
 	if o.deps.Opened != nil {
 		o.deps.Opened()
 	}
@@ -497,6 +541,7 @@ func (o *owner) timers() time.Duration {
 		o.retainAt = o.now.Mono + o.cfg.RetentionInterval
 		o.retain()
 		o.openRefused()
+		o.compactSoon()
 	}
 	next := o.retainAt
 	if o.checkpointAt != 0 && o.now.Mono >= o.checkpointAt {
@@ -505,6 +550,9 @@ func (o *owner) timers() time.Duration {
 	}
 	if o.checkpointAt != 0 {
 		next = min(next, o.checkpointAt)
+	}
+	if at := o.compactDue(); at != 0 {
+		next = min(next, at)
 	}
 	return next
 }

@@ -43,6 +43,10 @@ type Config struct {
 	Log seglog.Config
 	// ProducersMax bounds the producer ids of one partition.
 	ProducersMax int
+	// CompactMapBytesMax and OpenBatchBytesMax bound the memory of a compaction, in bytes: its map of keys, and what one
+	// batch may unpack to. Defaults 1 MiB and 8 MiB.
+	CompactMapBytesMax int64
+	OpenBatchBytesMax  int
 }
 
 // Deps is the outside of the room.
@@ -120,6 +124,12 @@ func New(cfg Config, deps Deps) *Topics {
 	}
 	if cfg.CheckpointInterval <= 0 {
 		cfg.CheckpointInterval = 5 * time.Second
+	}
+	if cfg.CompactMapBytesMax <= 0 {
+		cfg.CompactMapBytesMax = 1 << 20
+	}
+	if cfg.OpenBatchBytesMax <= 0 {
+		cfg.OpenBatchBytesMax = 8 << 20
 	}
 	if cfg.OpensMax <= 0 {
 		cfg.OpensMax = 4
