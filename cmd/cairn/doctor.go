@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -135,9 +134,6 @@ func (d *diagnosis) topics(c *cobra.Command) {
 			}
 			if def, ok := settings.TopicDefinition(s.Key); ok && def.Effect == settings.NoEffect {
 				d.say("note", fmt.Sprintf("topic %s: %s=%s has no effect yet", r.Name, s.Key, s.MaybeValue()))
-			}
-			if s.Key == "cleanup.policy" && strings.Contains(s.MaybeValue(), "compact") {
-				d.say("note", fmt.Sprintf("topic %s: compaction comes later; until then everything is kept", r.Name))
 			}
 			if s.Key == "cairn.durability" && s.MaybeValue() == "replicated" {
 				d.say("note", fmt.Sprintf("topic %s: acknowledged records are in memory first; a power cut may take them", r.Name))

@@ -17,6 +17,9 @@ import (
 // compactStepBytes is how much a compaction reads and writes before the owner looks whether it may go on.
 const compactStepBytes = 1 << 20
 
+// compactBackoffMin bounds how often logs are looked at, whatever the settings say.
+const compactBackoffMin = 100 * time.Millisecond
+
 // compactRetry is when a log is looked at again whose compaction found no room, or found the log changed.
 const compactRetry = time.Minute
 
@@ -82,7 +85,7 @@ func (o *owner) compactSoon() {
 	}
 	for _, c := range o.compactors {
 		if c.lookAt == 0 {
-			c.lookAt = max(o.now.Mono+settings.Milliseconds("log.cleaner.backoff.ms"), 1)
+			c.lookAt = o.now.Mono + max(settings.Milliseconds("log.cleaner.backoff.ms"), compactBackoffMin)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"cairn/engine/limits"
 	"cairn/platform/clock"
 	"cairn/platform/mailbox"
+	"cairn/platform/observe"
 	"cairn/platform/syncer"
 	"cairn/platform/vfs"
 )
@@ -31,6 +32,8 @@ type rig struct {
 	catalog *catalog.Catalog
 	topics  *Topics
 	cfg     Config
+
+	topicsMetrics *observe.Metrics
 
 	zxid   int64
 	epoch  int64    // of this box's registration, 0 without one
@@ -65,8 +68,10 @@ func openBox(t *testing.T, fs *vfs.Mem, seed uint64, change ...func(*Config)) *r
 	for _, f := range change {
 		f(&g.cfg)
 	}
+	observer := observe.Discard()
+	g.topicsMetrics = observer.Metrics
 	g.topics = New(g.cfg, Deps{
-		Runtime: g.sched, Catalog: g.catalog, Dirs: []*seglog.Dir{g.dir}, Shards: g.shards,
+		Runtime: g.sched, Observer: observer, Catalog: g.catalog, Dirs: []*seglog.Dir{g.dir}, Shards: g.shards,
 		GoodClock: func(clock.Now) bool { return true },
 		Led: func(r *replica.Replica, leader bool, epoch int32) {
 			g.led = append(g.led, fmt.Sprintf("%s-%d %v %d", r.TopicPartition().Topic, r.TopicPartition().Partition, leader, epoch))
