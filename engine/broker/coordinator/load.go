@@ -144,6 +144,9 @@ func (l *load) replay(b []byte, offset int64, opener *batch.Opener) (int64, erro
 
 func (l *load) replayBatch(h *batch.Header, whole []byte, opener *batch.Opener) error {
 	if h.Attributes.Control() {
+		if h.Count == 0 {
+			return nil // compaction has left it, for its producer's sake
+		}
 		marker, err := batch.ReadMarker(h, whole)
 		if err != nil {
 			l.skip(err)
