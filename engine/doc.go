@@ -27,6 +27,7 @@
 //	broker/batch            Kafka's record batches
 //	broker/wire             Kafka's frames, checked before they are decoded
 //	broker/seglog           a partition's log on disk
+//	broker/compact          what stays of a compacted log, and the pass over its segments
 //	broker/partition        a partition's rules: producers, epochs, high watermark, who is in sync; pure
 //	broker/replica          owner of the partitions, in shards: leaders and followers
 //	broker/fetcher          owner of what this box follows: whom it asks, what it vouches for
@@ -88,6 +89,12 @@
 // doors close once what is in hand is answered; (3) it hands on the leadership of the ensemble; (4) the end of its link ends its
 // registration.
 //
+// A log is compacted. (1) A moment after something was written, topics looks over the compacted logs of a directory
+// (topics/compaction.go, compact.Examine) and takes the one that is most due; (2) a compact.Pass reads the keys of its dirty part
+// and writes segments beside those that they replace, in steps off the owner and at a bounded rate; (3) the shard puts each in
+// place by seglog's Log.Replace, the only part that readers and appends could notice; (4) the offset up to which the log is
+// compacted goes into a checkpoint. Every replica does this for itself.
+//
 // A ZooKeeper write. (1) zkserver decodes it, and hands it to the ensemble; (2) a box that does not lead sends it over the
 // link, in a stream whose order is kept (ensemble/forward.go); the leader stamps its time, gathers (ensemble/gather.go), proposes;
 // (3) raftlog writes, the syncer flushes the raft log before any other; (4) on commit znode.Apply validates and mutates
@@ -127,6 +134,7 @@
 //	HW            high watermark: the offset before which every record is acknowledged
 //	index         position in the raft log
 //	ISR           in-sync replicas
+//	dirty         of a compacted log: written since the last compaction
 //	LEO           log end offset: the offset that the next record gets
 //	LSO           last stable offset: below it no transaction is undecided
 //	offset        number of a record in its partition
@@ -134,6 +142,7 @@
 //	session       a ZooKeeper client's, with a timeout; or a box's, with a lease
 //	span          a range of bytes of a segment file, kept readable
 //	term          raft's epoch
+//	tombstone     a record without value: its key is deleted
 //	view          an owner's published state
 //	zxid          number of a transaction of the tree, one per applied entry
 package engine

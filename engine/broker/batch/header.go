@@ -17,7 +17,7 @@ import (
 //	17  crc                    uint32  CRC-32C of everything from attributes on
 //	21  attributes             int16
 //	23  last offset delta      int32
-//	27  base timestamp         int64
+//	27  base timestamp         int64   with bit 6 of the attributes: when compaction may drop tombstones (KIP-534)
 //	35  max timestamp          int64
 //	43  producer id            int64
 //	51  producer epoch         int16

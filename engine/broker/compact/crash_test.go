@@ -203,9 +203,9 @@ func TestErrorAtEveryOperation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stride := 3
+			stride := 7
 			if testing.Short() {
-				stride = 11
+				stride = 23
 			}
 			for n := 1; ; n += stride {
 				mem := vfs.NewMem()
