@@ -12,7 +12,7 @@ import (
 )
 
 // kinds are the faults that a round may have; mixed chooses one of them.
-var kinds = []string{"kill", "pair", "all", "stop", "oneway", "bothways", "flapping", "full", "wipe"}
+var kinds = []string{"kill", "pair", "all", "stop", "oneway", "bothways", "flapping", "full", "storm", "wipe"}
 
 const mixed = "mixed"
 
@@ -24,6 +24,9 @@ const (
 	flapMax     = 400 * time.Millisecond
 	allBackMax  = time.Second // between the starts of boxes that were killed together
 	fullHoldMin = 2 * time.Second
+	stormSteps  = 12
+	stormMin    = 100 * time.Millisecond // between two of them
+	stormMax    = 900 * time.Millisecond
 )
 
 // Fault is what happens in one round.
@@ -104,8 +107,69 @@ func NewFault(kind string, rig Rig, random *rand.Rand) Fault {
 				return c.Start(victim)
 			},
 		}
+	case "storm":
+		return storming(c, random)
 	default:
 		return cutting(kind, c, victim, hold, random)
+	}
+}
+
+// storming kills and starts boxes and cuts and heals their links, one after the other, without waiting until all is whole.
+func storming(c *boxes.Cluster, random *rand.Rand) Fault {
+	type act struct {
+		box   int
+		links boxes.Links
+		cut   bool
+		pause time.Duration
+	}
+	var acts []act
+	for range stormSteps {
+		a := act{box: 1 + random.IntN(boxes.Count), pause: between(random, stormMin, stormMax)}
+		if a.cut = random.IntN(3) == 0; a.cut && random.IntN(3) > 0 {
+			mute := random.IntN(2) == 0
+			a.links = boxes.Cut(a.box, []int{1 + a.box%boxes.Count, 1 + (a.box+1)%boxes.Count}, mute, !mute || random.IntN(2) == 0)
+		}
+		acts = append(acts, a)
+	}
+	down := map[int]bool{}
+	toggle := func(box int) error {
+		if down[box] = !down[box]; down[box] {
+			c.Kill(box)
+			return nil
+		}
+		return c.Start(box)
+	}
+	return Fault{
+		Name:  fmt.Sprintf("%d kills, starts and cuts, first of box %d", stormSteps, acts[0].box),
+		Begin: func() error { return nil },
+		Hold: func(ctx context.Context) error {
+			for _, a := range acts {
+				err := ctx.Err()
+				if a.cut && err == nil {
+					err = c.Network.Set(a.links)
+				} else if err == nil {
+					err = toggle(a.box)
+				}
+				if err != nil {
+					return err
+				}
+				pause(ctx, a.pause)
+			}
+			return ctx.Err()
+		},
+		End: func() error {
+			if err := c.Network.Set(boxes.Links{}); err != nil {
+				return err
+			}
+			for box := 1; box <= boxes.Count; box++ {
+				if down[box] {
+					if err := toggle(box); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		},
 	}
 }
 

@@ -264,11 +264,14 @@ func (s *Suite) Round(ctx context.Context, kind string) error {
 			return err
 		}
 	}
-	if stock {
-		s.stock.gate.Open()
+	if err := s.journal.Save(s.state, s.ledger, s.ends, false); err != nil {
+		return err
 	}
 	result := Result{Kind: kind}
 	s.gate.Open()
+	if stock {
+		s.stock.gate.Open()
+	}
 	before, _ := s.ledger.Totals()
 	begun := time.Now()
 	pause(ctx, between(random, warmMin, warmMax))
