@@ -299,7 +299,7 @@ func (o *owner) reignBegins() {
 	o.planned, o.all, o.sweep = s, true, ""
 	clear(o.dirty)
 	o.healLater(healInterval)
-	o.balancing, o.balanceAt = nil, o.now+time.Duration(s.Settings.Int("leader.imbalance.check.interval.seconds"))*time.Second
+	o.balancing, o.balanceAt = nil, o.now+imbalanceInterval(s.Settings)
 	o.log.Info("this box is the controller", "epoch", o.epoch)
 }
 

@@ -4,12 +4,18 @@ import (
 	"time"
 
 	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/settings"
 )
 
 // Leadership goes back to the preferred replicas by itself, by the rule of Kafka's auto.leader.rebalance.enable
 // (KafkaController.checkAndTriggerAutoLeaderRebalance; the KRaft controller has dropped the percentage): every so often, for
 // the brokers that do not lead more than a tenth of what they should, and never where the preferred replica is not in
 // sync, or replicas are being reassigned.
+
+// imbalanceInterval is leader.imbalance.check.interval.seconds; some decades stand for ever.
+func imbalanceInterval(s *settings.Broker) time.Duration {
+	return time.Second * time.Duration(min(max(s.Int("leader.imbalance.check.interval.seconds"), 1), 1<<30))
+}
 
 // misled are the partitions that should go back to their preferred leaders.
 func misled(s *catalog.Snapshot, percentage int64) []TopicPartition {
@@ -53,7 +59,7 @@ func (o *owner) planBalance(w *work) {
 	}
 	if o.now >= o.balanceAt {
 		s := w.now.Settings
-		o.balanceAt = o.now + max(time.Duration(s.Int("leader.imbalance.check.interval.seconds")), 1)*time.Second
+		o.balanceAt = o.now + imbalanceInterval(s)
 		o.balancing = nil
 		if s.Bool("auto.leader.rebalance.enable") && !w.now.Rebalance.Paused {
 			o.balancing = misled(w.now, s.Int("leader.imbalance.per.broker.percentage"))

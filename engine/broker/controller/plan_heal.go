@@ -54,6 +54,11 @@ type wish struct {
 	why       string  // that nothing is done about it; empty: it can be done at once
 }
 
+// awayMax is cairn.rebalance.away.ms; a century stands for ever.
+func awayMax(s *catalog.Snapshot) time.Duration {
+	return min(s.Settings.Milliseconds("cairn.rebalance.away.ms"), 100*365*24*time.Hour)
+}
+
 // survey is what there is to do in a snapshot, and what is under way.
 type survey struct {
 	moving []TopicPartition
@@ -66,7 +71,7 @@ type survey struct {
 // look surveys all topics. It is called at most once in healInterval.
 func look(s *catalog.Snapshot, f *facts, before absences) survey {
 	v := survey{absent: absences{}}
-	limit := s.Settings.Milliseconds("cairn.rebalance.away.ms")
+	limit := awayMax(s)
 	want := settings.AutoReplication(s.BrokerCount())
 	for t := range s.Topics() {
 		if t.Deleting {
@@ -156,10 +161,9 @@ func (v *survey) heal(w *work, f *facts, moves bool) {
 			one.why = "its turn comes in a moment"
 			continue
 		}
-		to, state := anew, (*catalog.PartitionState)(nil)
-		if to != nil {
-			next := electFor(w.now, f, one.topic, one.partition, to)
-			state, target = &next, p.Target()
+		to, state := anew, &catalog.PartitionState{}
+		if anew != nil {
+			*state, target = electFor(w.now, f, one.topic, one.partition, anew), p.Target()
 		} else if to, state = moved(w.now, f, one.topic, one.partition, p, target); to == nil {
 			continue
 		}

@@ -117,7 +117,7 @@ func (r *rebalanceStatus) step(w *work, f *facts) outcome {
 		}
 		r.status.Wanted = append(r.status.Wanted, PartitionWanted{one.topic.Name, one.partition, p.Replicas, p.ISR, one.want, one.lost, one.why})
 	}
-	limit := s.Settings.Milliseconds("cairn.rebalance.away.ms")
+	limit := awayMax(s)
 	for at, since := range v.absent {
 		a := Absence{Broker: at.broker, AwaySeconds: int64((f.now - since) / time.Second), LeftSeconds: int64(max(since+limit-f.now, 0) / time.Second)}
 		if !at.directory.IsZero() {
