@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -87,8 +86,7 @@ const metricsTime = 2 * time.Second
 
 // writeMetrics writes what the wing's metrics are now, in Prometheus's text format.
 func (b *broker) writeMetrics(ctx context.Context, out io.Writer) {
-	w := bufio.NewWriter(out)
-	defer func() { _ = w.Flush() }() // who asked has gone if it fails
+	w := &strings.Builder{}
 	s := b.catalog.Current()
 	h := s.Health(b.n.id.box)
 	controller := 0
@@ -109,10 +107,11 @@ func (b *broker) writeMetrics(ctx context.Context, out io.Writer) {
 	}
 	b.writeTopics(w)
 	b.writeGroups(ctx, w)
+	_, _ = io.WriteString(out, w.String()) // who asked has gone if it fails
 }
 
 // writeTopics writes what went through the partitions that this box holds, a series for each topic.
-func (b *broker) writeTopics(w io.Writer) {
+func (b *broker) writeTopics(w *strings.Builder) {
 	sums := map[string]replica.Counts{}
 	b.topics.All(func(r *replica.Replica) {
 		c, sum := r.Counts(), sums[r.TopicPartition().Topic]
@@ -139,7 +138,7 @@ func (b *broker) writeTopics(w io.Writer) {
 }
 
 // writeGroups writes how far the groups that this box coordinates are behind, where it holds the partition.
-func (b *broker) writeGroups(ctx context.Context, w io.Writer) {
+func (b *broker) writeGroups(ctx context.Context, w *strings.Builder) {
 	ctx, cancel := context.WithTimeout(ctx, metricsTime)
 	defer cancel()
 	listed := make(chan []group.Listed, 1)
@@ -153,7 +152,7 @@ func (b *broker) writeGroups(ctx context.Context, w io.Writer) {
 	}
 }
 
-func (b *broker) writeGroup(ctx context.Context, w io.Writer, name string) {
+func (b *broker) writeGroup(ctx context.Context, w *strings.Builder, name string) {
 	answered := make(chan group.Answer, 1)
 	b.groups.Ask(ctx, &group.FetchOffsets{Target: group.To(name), All: true}, func(a group.Answer) { answered <- a })
 	var offsets *group.FetchAnswer
