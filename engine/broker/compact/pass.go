@@ -48,9 +48,8 @@ type Pass struct {
 	rules  rules
 	groups []group // still to be rewritten; nil while the keys are read
 
-	part    int // segment of the view that is being read
-	reader  *seglog.Batches
-	stopped bool // the map is full
+	part   int // segment of the view that is being read
+	reader *seglog.Batches
 
 	out     *seglog.Rewrite
 	ready   bool          // out waits to be put in place

@@ -18,7 +18,6 @@ type Rewrite struct {
 	interval int
 	files    *segmentFiles
 	tail     tail
-	newest   timeEntry
 	out      map[string]vfs.File
 	sealed   bool
 }
@@ -141,7 +140,7 @@ func (w *Rewrite) writeIndexes() error {
 	return w.log.checkGone(err)
 }
 
-// Size is the bytes of log so far, and End the offset after the last batch.
+// Size is the bytes of log so far.
 func (w *Rewrite) Size() int64 { return w.tail.size }
 
 // End is the offset after the last batch so far.
