@@ -10,6 +10,7 @@ import (
 	"net"
 	"path"
 	"sync/atomic"
+	"time"
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/controller"
@@ -40,16 +41,18 @@ type broker struct {
 	groups      *coordinator.Coordinator
 	server      *kafkaserver.Server
 
-	brokerEpoch atomic.Int64 // of this box's registration, as the catalog shows it; 0 while it shows none
-	stopping    atomic.Bool  // the box stops: it registers no more
-	settled     func()       // what begin was given; set before the catalog follows the tree
-	seen        bool         // the catalog has shown this start of the box; of the goroutine that applies entries
+	enroll      func(catalog.Registration, func(error)) // the tree's Register; a test's fails
+	brokerEpoch atomic.Int64                            // of this box's registration, as the catalog shows it; 0 while it shows none
+	stopping    atomic.Bool                             // the box stops: it registers no more
+	settled     func()                                  // what begin was given; set before the catalog follows the tree
+	seen        bool                                    // the catalog has shown this start of the box; of the goroutine that applies entries
 }
 
 // openBroker opens the wing's rooms from the bottom up: the catalog follows the tree, then the logs, then the server's
 // door. Nothing is led before begin.
 func openBroker(n *Node) (*broker, error) {
 	b := &broker{n: n, tree: &tree{e: n.ensemble}}
+	b.enroll = b.tree.Register
 	if _, err := rand.Read(b.incarnation[:]); err != nil {
 		return b, err
 	}
@@ -221,6 +224,10 @@ func (b *broker) follow(s *catalog.Snapshot) {
 	}
 }
 
+// registerAgain is the pause before a registration that failed is tried again: quorums pass, and a controller without a registration
+// of its own plans nothing.
+const registerAgain = 200 * time.Millisecond
+
 // register makes the broker known, once its logs are open: leaders are elected above what they hold.
 func (b *broker) register() {
 	host, port := hostPort(b.server.Address(listenerName))
@@ -243,10 +250,16 @@ func (b *broker) register() {
 		Endpoints: []catalog.Endpoint{{Listener: listenerName, Security: "PLAINTEXT", Host: host, Port: int32(port)}},
 		LogDirs:   []catalog.LogDir{{ID: catalog.UUID(b.dir.ID()), Path: b.dir.Path(), Failed: b.dir.Failed() != nil}},
 	}
-	b.tree.Register(broker.Registration(), func(err error) {
-		if err != nil {
-			b.n.deps.Observer.Log.Error("broker not registered", "error", err)
+	b.enroll(broker.Registration(), func(err error) {
+		if err == nil || errors.Is(err, catalog.ErrClosed) {
+			return
 		}
+		b.n.deps.Observer.Log.Warn("this broker is not registered yet, and tries again", "error", err)
+		time.AfterFunc(registerAgain, func() {
+			if b.brokerEpoch.Load() == 0 && !b.stopping.Load() { // else it was written after all
+				b.register()
+			}
+		})
 	})
 }
 

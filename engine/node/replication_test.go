@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -204,6 +205,28 @@ func TestThreeBrokersReplicate(t *testing.T) {
 	for range 3 {
 		produce(t, s.kafka(), "t", 1000, 1) // each with a producer id of its own
 	}
+}
+
+// A broker that cannot be registered, for want of a quorum, tries again: nobody else would.
+func TestARegistrationThatFailsIsTriedAgain(t *testing.T) {
+	s := threeBrokers(t)
+	b := s.nodes[1].broker
+	var calls atomic.Int32
+	b.enroll = func(_ catalog.Registration, done func(error)) {
+		if calls.Add(1) < 3 {
+			done(catalog.ErrNoQuorum)
+			return
+		}
+		done(nil)
+	}
+	b.brokerEpoch.Store(0) // as after the end of its lease
+	b.register()
+	s.eventually("three tries", func() bool {
+		if calls.Load() < 3 {
+			b.brokerEpoch.Store(0) // the catalog still shows the old registration
+		}
+		return calls.Load() == 3
+	})
 }
 
 func TestVouchersOnTheWire(t *testing.T) {
