@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -86,7 +88,7 @@ func (p *Producer) Close() {
 type Gate struct {
 	mu     sync.Mutex    // protects what follows
 	open   chan struct{} // closed while records may be made
-	active sync.WaitGroup
+	inside int
 }
 
 // NewGate makes one that is shut.
@@ -99,7 +101,7 @@ func (g *Gate) Enter(ctx context.Context) bool {
 		open := g.open
 		select {
 		case <-open:
-			g.active.Add(1)
+			g.inside++
 			g.mu.Unlock()
 			return true
 		default:
@@ -114,7 +116,11 @@ func (g *Gate) Enter(ctx context.Context) bool {
 }
 
 // Leave ends what Enter began.
-func (g *Gate) Leave() { g.active.Done() }
+func (g *Gate) Leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inside--
+}
 
 // Open opens the gate.
 func (g *Gate) Open() {
@@ -123,10 +129,23 @@ func (g *Gate) Open() {
 	close(g.open)
 }
 
-// Shut shuts it and waits until nobody is inside.
-func (g *Gate) Shut() {
+// Shut shuts it and waits until nobody is inside; it reports false if somebody still is when the context ends, for a full
+// buffer holds producers up.
+func (g *Gate) Shut(ctx context.Context) bool {
 	g.mu.Lock()
-	g.open = make(chan struct{})
+	select {
+	case <-g.open:
+		g.open = make(chan struct{})
+	default:
+	}
 	g.mu.Unlock()
-	g.active.Wait()
+	for {
+		g.mu.Lock()
+		inside := g.inside
+		g.mu.Unlock()
+		if inside == 0 || ctx.Err() != nil {
+			return inside == 0
+		}
+		pause(ctx, boxes.PollPause)
+	}
 }

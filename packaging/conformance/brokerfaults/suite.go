@@ -335,12 +335,16 @@ func (s *Suite) Round(ctx context.Context, kind string) error {
 
 // judge lets the load come to rest and compares everything.
 func (s *Suite) judge(ctx context.Context) error {
-	s.gate.Shut()
-	if s.stock != nil {
-		s.stock.gate.Shut()
-	}
 	flushing, cancel := context.WithTimeout(ctx, restMax)
 	defer cancel()
+	rest := s.gate.Shut(flushing)
+	if s.stock != nil {
+		rest = s.stock.gate.Shut(flushing) && rest
+	}
+	if !rest {
+		s.ledger.Violation("records have no outcome %v after the fault", restMax)
+		return errors.New("producers are held up")
+	}
 	for i, p := range s.producers {
 		if err := p.client.Flush(flushing); err != nil {
 			s.ledger.Violation("producer %d has %d records without an outcome %v after all was whole", i, p.client.BufferedProduceRecords(), restMax)
