@@ -188,7 +188,7 @@ func (l *Ledger) Judge(place int, log *Log) {
 	records := make([]ID, log.End())
 	last := map[int32]int64{}
 	for _, b := range log.Batches {
-		err := b.values(func(offset int64, v []byte) {
+		err := b.records(func(offset int64, _, v []byte) {
 			id, err := readValue(v)
 			if err != nil {
 				l.violate("%v: at offset %d is %v", where, offset, err)

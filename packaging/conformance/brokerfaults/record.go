@@ -105,8 +105,8 @@ func nextBatch(b []byte) (Batch, []byte, error) {
 	return batch, b[size:], nil
 }
 
-// values calls do for each record of an uncompressed batch.
-func (b Batch) values(do func(offset int64, value []byte)) error {
+// records calls do for each record of an uncompressed batch. A value that is null is nil, an empty one is not.
+func (b Batch) records(do func(offset int64, key, value []byte)) error {
 	rest := b.Bytes[batchHeaderBytes:]
 	varint := func() int64 {
 		n, used := binary.Varint(rest)
@@ -117,6 +117,15 @@ func (b Batch) values(do func(offset int64, value []byte)) error {
 		rest = rest[used:]
 		return n
 	}
+	field := func() []byte {
+		n := varint()
+		if n < 0 || n > int64(len(rest)) {
+			return nil
+		}
+		f := rest[:n:n]
+		rest = rest[n:]
+		return f
+	}
 	for range binary.BigEndian.Uint32(b.Bytes[batchCountAt:]) {
 		size := varint()
 		if size < 1 || size > int64(len(rest)) {
@@ -126,14 +135,8 @@ func (b Batch) values(do func(offset int64, value []byte)) error {
 		rest = rest[1:size]
 		varint() // timestamp
 		delta := varint()
-		if key := varint(); key > 0 && key <= int64(len(rest)) {
-			rest = rest[key:]
-		}
-		n := varint()
-		if n < 0 || n > int64(len(rest)) {
-			return fmt.Errorf("the batch at offset %d has a value of %d bytes where %d are left", b.Base, n, len(rest))
-		}
-		do(b.Base+delta, rest[:n])
+		key := field()
+		do(b.Base+delta, key, field())
 		rest = after
 	}
 	return nil

@@ -374,16 +374,20 @@ func (s *Suite) judge(ctx context.Context) error {
 func (s *Suite) compare(ctx context.Context, p Partition, deadline time.Time) {
 	where := Place{p.Topic, p.Partition}
 	for {
-		logs, err := s.logs(where)
+		place := s.ledger.Place(p.Topic, p.Partition)
+		compare := differ
+		if place < 0 {
+			compare = differCompacted
+		}
+		logs, err := s.logs(where, place < 0)
 		what := ""
 		if err == nil {
 			for _, l := range logs[1:] {
-				if what = differ(logs[0], l); what != "" {
+				if what = compare(logs[0], l); what != "" {
 					break
 				}
 			}
 		}
-		place := s.ledger.Place(p.Topic, p.Partition)
 		if err == nil && what == "" && place >= 0 && logs[0].End() != s.ends[place] {
 			what = fmt.Sprintf("the log ends at %d, the high watermark is %d", logs[0].End(), s.ends[place])
 		}
@@ -405,9 +409,9 @@ func (s *Suite) compare(ctx context.Context, p Partition, deadline time.Time) {
 	}
 }
 
-func (s *Suite) logs(where Place) (logs []*Log, err error) {
+func (s *Suite) logs(where Place, compacted bool) (logs []*Log, err error) {
 	for box := 1; box <= boxes.Count; box++ {
-		l, err := readLog(box, filepath.Join(boxDir(s.dir, box), "cairn", "topics", where.String()))
+		l, err := readLog(box, filepath.Join(boxDir(s.dir, box), "cairn", "topics", where.String()), compacted)
 		if err != nil {
 			return nil, err
 		}
