@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cairn/engine/broker/settings"
 )
 
 // bytesOnDisk is the bytes of log below a directory of topics.
@@ -41,11 +43,11 @@ func TestCompactionUnderRealClients(t *testing.T) {
 	defer cancel()
 	c := kafkaClient(t, n)
 	adm := kadm.NewClient(c)
-	settings := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"), "segment.bytes": kadm.StringPtr("1048576")}
+	compacted := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"), "segment.bytes": kadm.StringPtr("1048576")}
 	if _, err := adm.CreateTopic(ctx, 50, 1, nil, "state"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := adm.CreateTopic(ctx, 1, 1, settings, "ledger"); err != nil {
+	if _, err := adm.CreateTopic(ctx, 1, 1, compacted, "ledger"); err != nil {
 		t.Fatal(err)
 	}
 	commit := func(round int) {
@@ -131,4 +133,87 @@ func TestCompactionUnderRealClients(t *testing.T) {
 	closeNode(t, n)
 	n = open(t, cfg)
 	check()
+}
+
+// A box that was away comes back to a log that was compacted meanwhile: it copies what is left, over the gaps, and its readers find
+// the last of every key.
+func TestAFollowerComesBackToACompactedLog(t *testing.T) {
+	s := newServers(t, 3)
+	for id, cfg := range s.configs {
+		cfg.Kafka = &Kafka{Listen: s.reserve(), Settings: map[string]string{
+			"log.cleaner.backoff.ms": "100", "broker.rack": fmt.Sprint("rack", id), "replica.selector.class": settings.RackAwareSelector,
+		}}
+		s.configs[id] = cfg
+	}
+	for id := uint64(1); id <= 3; id++ {
+		s.open(id)
+	}
+	for id := uint64(1); id <= 3; id++ {
+		s.ready(id)
+	}
+	s.eventually("three brokers", func() bool {
+		return s.each(func(n *Node) bool { return n.broker.catalog.Current().BrokerCount() == 3 })
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	producer := s.kafka(kgo.ProducerBatchCompression(kgo.NoCompression()))
+	compacted := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"), "segment.bytes": kadm.StringPtr("1048576")}
+	if _, err := kadm.NewClient(producer).CreateTopic(ctx, 1, 3, compacted, "ledger"); err != nil {
+		t.Fatal(err)
+	}
+	rounds := 0
+	put := func(until int) {
+		for ; rounds < until; rounds++ {
+			var records []*kgo.Record
+			for key := range 50 {
+				records = append(records, &kgo.Record{Topic: "ledger", Key: fmt.Append(nil, key), Value: fmt.Append(nil, rounds, " ", strings.Repeat("v", 700))})
+			}
+			if err := producer.ProduceSync(ctx, records...).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put(5)
+	leader := uint64(s.nodes[1].broker.catalog.Current().Topic("ledger").Partition(0).Leader)
+	gone := leader%3 + 1
+	if err := s.nodes[gone].Close(); err != nil {
+		t.Fatal(err)
+	}
+	delete(s.nodes, gone)
+	put(100)
+	for id := range s.nodes {
+		s.eventually("the others compact", func() bool { return bytesOnDisk(t, s.configs[id].Data, "ledger") < 3<<19 })
+	}
+	s.open(gone)
+	s.ready(gone)
+	s.eventually("the box that was away is in sync", func() bool {
+		return len(s.nodes[gone].broker.catalog.Current().Topic("ledger").Partition(0).ISR) == 3
+	})
+	r, err := s.nodes[gone].broker.topics.Lookup("ledger", 0)
+	if err != nil || r.View().End != 100*50 || r.View().Leader {
+		t.Fatalf("%v; its log ends at %d", err, r.View().End)
+	}
+	reader := s.kafka(kgo.ConsumeTopics("ledger"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.Rack(fmt.Sprint("rack", gone)))
+	state := map[string]string{}
+	for last := int64(-1); last < 100*50-1; {
+		f := reader.PollFetches(ctx)
+		if err := f.Err(); err != nil {
+			t.Fatal(err)
+		}
+		f.EachRecord(func(r *kgo.Record) {
+			if r.Offset <= last {
+				t.Fatalf("offset %d after %d", r.Offset, last)
+			}
+			last = r.Offset
+			state[string(r.Key)], _, _ = strings.Cut(string(r.Value), " ")
+		})
+	}
+	for key := range 50 {
+		if got := state[fmt.Sprint(key)]; got != "99" {
+			t.Fatalf("key %d is of round %q", key, got)
+		}
+	}
+	if r.Counts().ReadBytes == 0 {
+		t.Error("the reader has not read from the box that was away")
+	}
 }
