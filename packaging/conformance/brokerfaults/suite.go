@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"cairn/packaging/conformance/boxes"
@@ -22,6 +23,7 @@ const (
 	wholeMax   = 60 * time.Second        // until every partition has a leader and all replicas in sync
 	restMax    = 60 * time.Second        // until every record is acknowledged, and every group at the end
 	equalMax   = 15 * time.Second        // until all replicas have the same end
+	awayMax    = 5 * time.Second         // a replica that cannot be served is made anew where there is room
 	measureMax = 30 * time.Second        // for the next acknowledgement of every partition
 )
 
@@ -152,9 +154,23 @@ func topicConfig() map[string]*string {
 func (s *Suite) create(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, beginMax)
 	defer cancel()
+	for { // a replica whose directory was wiped is made anew after that time, where the factor was left to the cluster
+		away := fmt.Sprint(awayMax.Milliseconds())
+		set, err := s.admin.kadm.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cairn.rebalance.away.ms", Value: &away}})
+		for _, one := range set {
+			err = errors.Join(err, one.Err)
+		}
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("set the time after which replicas are made anew: %w", err)
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
 	for t := range s.state.Shape.Topics {
 		for {
-			_, err := s.admin.kadm.CreateTopic(ctx, int32(s.state.Shape.Partitions), boxes.Count, topicConfig(), topicName(t))
+			_, err := s.admin.kadm.CreateTopic(ctx, int32(s.state.Shape.Partitions), -1, topicConfig(), topicName(t))
 			if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
 				break
 			}
