@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"cairn/packaging/conformance/boxes"
@@ -226,11 +227,11 @@ func TestASeedDecidesTheFault(t *testing.T) {
 }
 
 func TestPlans(t *testing.T) {
-	if steps, err := parsePlan("kill:3,mixed:1"); err != nil || len(steps) != 2 {
+	if steps, err := boxes.ParsePlan("kill:3,mixed:1", append(slices.Clone(kinds), mixed)); err != nil || len(steps) != 2 {
 		t.Error(steps, err)
 	}
 	for _, bad := range []string{"", "kill", "kill:0", "fire:1", "kill:x", "kill:1,"} {
-		if _, err := parsePlan(bad); err == nil {
+		if _, err := boxes.ParsePlan(bad, append(slices.Clone(kinds), mixed)); err == nil {
 			t.Errorf("%q passed", bad)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -179,7 +181,7 @@ func StartWatcher(ledger *Ledger, seeds []string, group int) (*Watcher, error) {
 	w.done.Go(func() {
 		for ctx.Err() == nil {
 			w.look(ctx, ledger, group)
-			pause(ctx, watchPace)
+			boxes.Pause(ctx, watchPace)
 		}
 	})
 	return w, nil

@@ -20,8 +20,6 @@ const (
 	downMax     = 4 * time.Second // that a killed box stays down
 	holdMin     = time.Second     // how long another fault stays
 	holdMax     = 5 * time.Second
-	flapMin     = 100 * time.Millisecond
-	flapMax     = 400 * time.Millisecond
 	allBackMax  = time.Second // between the starts of boxes that were killed together
 	fullHoldMin = 2 * time.Second
 	stormSteps  = 12
@@ -58,13 +56,13 @@ func NewFault(kind string, rig Rig, random *rand.Rand) Fault {
 		victim = victim%boxes.Count + 1
 	}
 	c := rig.cluster
-	hold := between(random, holdMin, holdMax)
-	down := between(random, 0, downMax)
+	hold := boxes.Between(random, holdMin, holdMax)
+	down := boxes.Between(random, 0, downMax)
 	switch kind {
 	case "kill", "wipe":
 		f := Fault{
 			Name: fmt.Sprintf("kill -9 of box %d, back after %v", victim, ms(down)), Victim: victim,
-			Begin: func() error { c.Kill(victim); return nil }, Hold: waiting(down), End: func() error { return c.Start(victim) },
+			Begin: func() error { c.Kill(victim); return nil }, Hold: boxes.Waiting(down), End: func() error { return c.Start(victim) },
 		}
 		if kind == "wipe" {
 			f.Name += " without its log directory"
@@ -80,25 +78,25 @@ func NewFault(kind string, rig Rig, random *rand.Rand) Fault {
 		other := 1 + (victim+random.IntN(boxes.Count-1))%boxes.Count
 		return Fault{
 			Name:  fmt.Sprintf("kill -9 of boxes %d and %d, back after %v", victim, other, ms(down)),
-			Begin: func() error { c.KillAll(victim, other); return nil }, Hold: waiting(down),
+			Begin: func() error { c.KillAll(victim, other); return nil }, Hold: boxes.Waiting(down),
 			End: starting(c, []int{victim, other}, random),
 		}
 	case "all":
 		return Fault{
 			Name:  "kill -9 of all boxes",
-			Begin: func() error { c.KillAll(1, 2, 3); return nil }, Hold: waiting(0),
+			Begin: func() error { c.KillAll(1, 2, 3); return nil }, Hold: boxes.Waiting(0),
 			End: starting(c, random.Perm(boxes.Count), random),
 		}
 	case "stop":
 		return Fault{
 			Name: fmt.Sprintf("stop box %d for %v", victim, ms(hold)), Victim: victim,
-			Begin: func() error { return c.Halt(victim) }, Hold: waiting(hold), End: func() error { return c.Resume(victim) },
+			Begin: func() error { return c.Halt(victim) }, Hold: boxes.Waiting(hold), End: func() error { return c.Resume(victim) },
 		}
 	case "full":
 		hold += fullHoldMin
 		return Fault{
 			Name: fmt.Sprintf("the disk of box %d is full for %v", victim, ms(hold)), MayEnd: victim,
-			Begin: func() error { return rig.disks.Fill(victim) }, Hold: waiting(hold),
+			Begin: func() error { return rig.disks.Fill(victim) }, Hold: boxes.Waiting(hold),
 			End: func() error { // what could not be written is only tried again by a new start
 				if err := rig.disks.Free(victim); err != nil {
 					return err
@@ -124,7 +122,7 @@ func storming(c *boxes.Cluster, random *rand.Rand) Fault {
 	}
 	var acts []act
 	for range stormSteps {
-		a := act{box: 1 + random.IntN(boxes.Count), pause: between(random, stormMin, stormMax)}
+		a := act{box: 1 + random.IntN(boxes.Count), pause: boxes.Between(random, stormMin, stormMax)}
 		if a.cut = random.IntN(3) == 0; a.cut && random.IntN(3) > 0 {
 			mute := random.IntN(2) == 0
 			a.links = boxes.Cut(a.box, []int{1 + a.box%boxes.Count, 1 + (a.box+1)%boxes.Count}, mute, !mute || random.IntN(2) == 0)
@@ -153,7 +151,7 @@ func storming(c *boxes.Cluster, random *rand.Rand) Fault {
 				if err != nil {
 					return err
 				}
-				pause(ctx, a.pause)
+				boxes.Pause(ctx, a.pause)
 			}
 			return ctx.Err()
 		},
@@ -177,7 +175,7 @@ func storming(c *boxes.Cluster, random *rand.Rand) Fault {
 func starting(c *boxes.Cluster, order []int, random *rand.Rand) func() error {
 	var pauses []time.Duration
 	for range order {
-		pauses = append(pauses, between(random, 0, allBackMax))
+		pauses = append(pauses, boxes.Between(random, 0, allBackMax))
 	}
 	base := 0
 	for _, box := range order {
@@ -200,76 +198,23 @@ func starting(c *boxes.Cluster, order []int, random *rand.Rand) func() error {
 
 // cutting drops what goes between a box and the others, or one of them.
 func cutting(kind string, c *boxes.Cluster, victim int, hold time.Duration, random *rand.Rand) Fault {
-	var others []int
-	for box := 1; box <= boxes.Count; box++ {
-		if box != victim {
-			others = append(others, box)
-		}
+	cut, measured := boxes.Part(kind, victim, random), 0
+	if cut.All() {
+		measured = victim
 	}
-	measured := victim
-	if random.IntN(4) == 0 {
-		i := random.IntN(len(others))
-		others, measured = others[i:i+1], 0
-	}
-	mute, deaf := true, true
-	if kind == "oneway" {
-		mute = random.IntN(2) == 0
-		deaf = !mute
-	}
-	links := boxes.Cut(victim, others, mute, deaf)
-	what := map[[2]bool]string{{true, true}: "nothing passes between", {true, false}: "nothing arrives from", {false, true}: "nothing arrives at"}
 	f := Fault{
-		Name: fmt.Sprintf("%s box %d and %v for %v", what[[2]bool{mute, deaf}], victim, others, ms(hold)), Victim: measured,
-		Begin: func() error { return c.Network.Set(links) }, Hold: waiting(hold), End: func() error { return c.Network.Set(boxes.Links{}) },
+		Name: fmt.Sprintf("%s box %d and %v for %v", cut.What, victim, cut.Others, ms(hold)), Victim: measured,
+		Begin: func() error { return c.Network.Set(cut.Links) }, Hold: boxes.Waiting(hold), End: func() error { return c.Network.Set(boxes.Links{}) },
 	}
 	if kind == "flapping" {
 		f.Name, f.Victim = f.Name+", flapping", 0
-		f.Hold = flapping(c.Network, links, hold, random)
+		f.Hold = boxes.Flapping(c.Network, cut.Links, hold, random)
 	}
 	return f
 }
 
-// flapping heals and cuts the links again and again.
-func flapping(n *boxes.Network, links boxes.Links, hold time.Duration, random *rand.Rand) func(context.Context) error {
-	var turns []time.Duration
-	for sum := time.Duration(0); sum < hold; sum += turns[len(turns)-1] {
-		turns = append(turns, between(random, flapMin, flapMax))
-	}
-	return func(ctx context.Context) error {
-		for i, turn := range turns {
-			pause(ctx, turn)
-			next := boxes.Links{}
-			if i%2 == 1 {
-				next = links
-			}
-			if err := n.Set(next); err != nil {
-				return err
-			}
-		}
-		return ctx.Err()
-	}
-}
-
 func topicsDir(c *boxes.Cluster, box int) string {
 	return filepath.Join(c.Data(box), "cairn", "topics")
-}
-
-func between(random *rand.Rand, low, high time.Duration) time.Duration {
-	return low + time.Duration(random.Int64N(int64(high-low)))
-}
-
-func waiting(hold time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
-		pause(ctx, hold)
-		return ctx.Err()
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }

@@ -9,10 +9,11 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -34,7 +35,7 @@ func main() {
 	seed := flag.Uint64("seed", 0, "the first round's; the next has the next one; 0: a new one")
 	long := flag.Bool("long", false, "more topics, and fail also when a target of time is missed")
 	flag.Parse()
-	steps, err := parsePlan(*plan)
+	steps, err := boxes.ParsePlan(*plan, append(slices.Clone(kinds), mixed))
 	if *binary == "" || *dir == "" || err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		flag.Usage()
@@ -55,26 +56,8 @@ func main() {
 	}
 }
 
-// step is so many rounds of one kind.
-type step struct {
-	kind  string
-	count int
-}
-
-func parsePlan(plan string) (steps []step, err error) {
-	for part := range strings.SplitSeq(plan, ",") {
-		kind, count, _ := strings.Cut(part, ":")
-		n, err := strconv.Atoi(count)
-		if !slices.Contains(kinds, kind) && kind != mixed || err != nil || n < 1 || n > 10000 {
-			return nil, fmt.Errorf("-plan %q: want KIND:COUNT with commas between, KIND one of %s, %s", plan, strings.Join(kinds, ", "), mixed)
-		}
-		steps = append(steps, step{kind, n})
-	}
-	return steps, nil
-}
-
 // run does all rounds on one ensemble and removes everything again but its directory.
-func run(binary, dir string, steps []step, without []string, seed uint64, long bool) (missed []string, err error) {
+func run(binary, dir string, steps []boxes.Step, without []string, seed uint64, long bool) (missed []string, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	shape, rounds, disks := shortShape, 0, false
@@ -82,8 +65,8 @@ func run(binary, dir string, steps []step, without []string, seed uint64, long b
 		shape = longShape
 	}
 	for _, s := range steps {
-		rounds += s.count
-		disks = disks || s.kind == "full" || s.kind == mixed
+		rounds += s.Count
+		disks = disks || s.Kind == "full" || s.Kind == mixed
 	}
 	if !disks {
 		shape.DiskMB = 0
@@ -100,12 +83,12 @@ func run(binary, dir string, steps []step, without []string, seed uint64, long b
 		err = errors.Join(err, suite.Close())
 	}()
 	for _, s := range steps {
-		if s.kind == "full" && suite.disks == nil {
+		if s.Kind == "full" && suite.disks == nil {
 			return nil, errors.New("the boxes of the earlier run have no disks of their own to fill")
 		}
-		for range s.count {
-			if err := suite.Round(ctx, s.kind); err != nil {
-				return nil, fmt.Errorf("%s, seed %d: %w", s.kind, suite.state.Seed+uint64(suite.state.Rounds)-1, err)
+		for range s.Count {
+			if err := suite.Round(ctx, s.Kind); err != nil {
+				return nil, fmt.Errorf("%s, seed %d: %w", s.Kind, suite.state.Seed+uint64(suite.state.Rounds)-1, err)
 			}
 		}
 	}

@@ -94,7 +94,7 @@ func (p *Prober) look(ctx context.Context, box int) {
 				w = nil
 			}
 		}
-		pause(ctx, refresh-time.Since(began))
+		boxes.Pause(ctx, refresh-time.Since(began))
 	}
 	if w != nil {
 		w.Close()
@@ -170,7 +170,7 @@ func (r *Run) End(ctx context.Context) (times []time.Duration, all bool) {
 				times, all = append(times, time.Since(fault)), false
 				break
 			}
-			pause(ctx, retryPace)
+			boxes.Pause(ctx, retryPace)
 		}
 	}
 	r.cancel()
@@ -191,12 +191,12 @@ func (p *Prober) probe(ctx context.Context, place int) {
 			to = l
 			var err error
 			if to.box == 0 {
-				pause(ctx, retryPace)
+				boxes.Pause(ctx, retryPace)
 				continue
 			}
 			if w, err = dialWire(ctx, p.address(to.box)); err != nil {
 				w = nil
-				pause(ctx, retryPace)
+				boxes.Pause(ctx, retryPace)
 				continue
 			}
 		}
@@ -204,16 +204,16 @@ func (p *Prober) probe(ctx context.Context, place int) {
 		offset, id, err := p.produce(ctx, w, place, to.changed)
 		if err == nil {
 			p.acked(place, id, offset, sent)
-			pause(ctx, probePace)
+			boxes.Pause(ctx, probePace)
 			continue
 		}
 		if kerr.IsRetriable(err) { // the connection is still of use
-			pause(ctx, retryPace)
+			boxes.Pause(ctx, retryPace)
 			continue
 		}
 		w.Close()
 		w = nil
-		pause(ctx, retryPace)
+		boxes.Pause(ctx, retryPace)
 	}
 	if w != nil {
 		w.Close()
@@ -290,7 +290,7 @@ func StartStock(ledger *Ledger, seeds []string) (*Stock, error) {
 					ledger.Violation("%v: stock franz-go gave %v up: %v", at, id, err)
 				}
 				s.gate.Leave()
-				pause(ctx, 5*probePace)
+				boxes.Pause(ctx, 5*probePace)
 			}
 		})
 	}

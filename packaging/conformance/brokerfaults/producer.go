@@ -73,7 +73,7 @@ func (p *Producer) produce(ctx context.Context, ledger *Ledger, number, keys int
 			}
 		})
 		gate.Leave()
-		pause(ctx, pace)
+		boxes.Pause(ctx, pace)
 	}
 }
 
@@ -146,6 +146,6 @@ func (g *Gate) Shut(ctx context.Context) bool {
 		if inside == 0 || ctx.Err() != nil {
 			return inside == 0
 		}
-		pause(ctx, boxes.PollPause)
+		boxes.Pause(ctx, boxes.PollPause)
 	}
 }

@@ -166,7 +166,7 @@ func (s *Suite) create(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("set the time after which replicas are made anew: %w", err)
 		}
-		pause(ctx, 50*time.Millisecond)
+		boxes.Pause(ctx, 50*time.Millisecond)
 	}
 	for t := range s.state.Shape.Topics {
 		for {
@@ -177,7 +177,7 @@ func (s *Suite) create(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return fmt.Errorf("create topic %s: %w", topicName(t), err)
 			}
-			pause(ctx, 50*time.Millisecond)
+			boxes.Pause(ctx, 50*time.Millisecond)
 		}
 	}
 	return nil
@@ -290,11 +290,11 @@ func (s *Suite) Round(ctx context.Context, kind string) error {
 	}
 	before, _ := s.ledger.Totals()
 	begun := time.Now()
-	pause(ctx, between(random, warmMin, warmMax))
+	boxes.Pause(ctx, boxes.Between(random, warmMin, warmMax))
 	var run *Run
 	if fault.Victim != 0 {
 		run = s.prober.Probe(s.prober.Led(fault.Victim))
-		pause(ctx, 10*probePace) // all of them have been acknowledged once
+		boxes.Pause(ctx, 10*probePace) // all of them have been acknowledged once
 	}
 	at := time.Now()
 	if run != nil {
@@ -329,7 +329,7 @@ func (s *Suite) Round(ctx context.Context, kind string) error {
 		s.ledger.Violation("%v after the fault has ended not all is whole: %v", wholeMax, err)
 	}
 	result.Whole = time.Since(ended)
-	pause(ctx, between(random, 0, afterMax))
+	boxes.Pause(ctx, boxes.Between(random, 0, afterMax))
 	err := s.judge(ctx)
 	if crashed := s.cluster.Crashed(); crashed != nil {
 		s.ledger.Violation("%v", crashed)
@@ -414,7 +414,7 @@ func (s *Suite) compare(ctx context.Context, p Partition, deadline time.Time) {
 			return
 		}
 		if time.Now().Before(deadline) && ctx.Err() == nil { // a follower may be a moment behind, and a file be read while it grows
-			pause(ctx, 20*time.Millisecond)
+			boxes.Pause(ctx, 20*time.Millisecond)
 			continue
 		}
 		if err != nil {
@@ -446,7 +446,7 @@ func (s *Suite) Finish(ctx context.Context) error {
 	if err := s.journal.Save(s.state, s.ledger, s.ends, true); err != nil {
 		return err
 	}
-	pause(ctx, time.Second)
+	boxes.Pause(ctx, time.Second)
 	stopped := s.cluster.Close()
 	if stopped != nil {
 		s.ledger.Violation("a clean stop: %v", stopped)

@@ -119,7 +119,7 @@ func (a *Admin) Whole(ctx context.Context, patience time.Duration) ([]Partition,
 		default:
 			return nil, cmp.Or(last, err)
 		}
-		pause(ctx, 4*boxes.PollPause)
+		boxes.Pause(ctx, 4*boxes.PollPause)
 	}
 }
 
@@ -183,7 +183,7 @@ func (a *Admin) Drain(ctx context.Context, patience time.Duration) (ends []int64
 		default:
 			return nil, cmp.Or(last, err)
 		}
-		pause(ctx, 10*boxes.PollPause)
+		boxes.Pause(ctx, 10*boxes.PollPause)
 	}
 }
 

@@ -141,7 +141,7 @@ func (w *chronicler) work(ctx context.Context) {
 		if w.random.IntN(300) == 0 {
 			w.session.Move(ctx, 1+w.random.IntN(boxes.Count))
 		}
-		pause(ctx, time.Duration(w.random.Int64N(int64(historyPace))))
+		boxes.Pause(ctx, time.Duration(w.random.Int64N(int64(historyPace))))
 	}
 }
 

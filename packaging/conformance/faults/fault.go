@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"cairn/packaging/conformance/boxes"
@@ -21,8 +20,6 @@ const (
 	holdMax     = 4 * time.Second
 	stopHoldMin = time.Second
 	stopHoldMax = 10 * time.Second
-	flapMin     = 100 * time.Millisecond // how long a flapping link is up, or down
-	flapMax     = 400 * time.Millisecond
 	leaderOdds  = 3 // of four faults of a link or a process so many meet the leader
 )
 
@@ -51,34 +48,23 @@ func NewFault(kind string, c *boxes.Cluster, leader int, random *rand.Rand) Faul
 	return cutting(kind, c, victim, hitsLeader, random)
 }
 
-func between(random *rand.Rand, low, high time.Duration) time.Duration {
-	return low + time.Duration(random.Int64N(int64(high-low)))
-}
-
-func waiting(hold time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
-		pause(ctx, hold)
-		return ctx.Err()
-	}
-}
-
 // killing ends the leader's process and starts it again.
 func killing(c *boxes.Cluster, leader int, random *rand.Rand) Fault {
 	return Fault{
 		Name: fmt.Sprintf("kill -9 of box %d, which leads", leader), Leader: true,
 		Begin: func() error { c.Kill(leader); return nil },
-		Hold:  waiting(between(random, holdMin, 2*holdMin)),
+		Hold:  boxes.Waiting(boxes.Between(random, holdMin, 2*holdMin)),
 		End:   func() error { return c.Start(leader) },
 	}
 }
 
 // stopping stops a process and lets it go on.
 func stopping(c *boxes.Cluster, victim int, hitsLeader bool, random *rand.Rand) Fault {
-	hold := between(random, stopHoldMin, stopHoldMax)
+	hold := boxes.Between(random, stopHoldMin, stopHoldMax)
 	return Fault{
 		Name: fmt.Sprintf("stop of box %d%s for %v", victim, leads(hitsLeader), hold.Round(time.Millisecond)), Leader: hitsLeader,
 		Begin: func() error { return c.Halt(victim) },
-		Hold:  waiting(hold),
+		Hold:  boxes.Waiting(hold),
 		End:   func() error { return c.Resume(victim) },
 	}
 }
@@ -92,57 +78,17 @@ func leads(hitsLeader bool) string {
 
 // cutting drops what goes between a box and the others, or one of them.
 func cutting(kind string, c *boxes.Cluster, victim int, hitsLeader bool, random *rand.Rand) Fault {
-	var others []int
-	for box := 1; box <= boxes.Count; box++ {
-		if box != victim {
-			others = append(others, box)
-		}
-	}
-	pair := random.IntN(4) == 0
-	if pair {
-		i := random.IntN(len(others))
-		others = others[i : i+1]
-	}
-	mute, deaf := true, true
-	if kind == "oneway" {
-		mute = random.IntN(2) == 0
-		deaf = !mute
-	}
-	links := boxes.Cut(victim, others, mute, deaf)
-	what := map[[2]bool]string{{true, true}: "nothing passes between", {true, false}: "nothing arrives from", {false, true}: "nothing arrives at"}
-	hold := between(random, holdMin, holdMax)
+	cut := boxes.Part(kind, victim, random)
+	hold := boxes.Between(random, holdMin, holdMax)
 	f := Fault{
-		Name: fmt.Sprintf("%s box %d%s and %v", what[[2]bool{mute, deaf}], victim, leads(hitsLeader), others), Leader: hitsLeader && !pair,
-		Begin: func() error { return c.Network.Set(links) },
-		Hold:  waiting(hold),
+		Name: fmt.Sprintf("%s box %d%s and %v", cut.What, victim, leads(hitsLeader), cut.Others), Leader: hitsLeader && cut.All(),
+		Begin: func() error { return c.Network.Set(cut.Links) },
+		Hold:  boxes.Waiting(hold),
 		End:   func() error { return c.Network.Set(boxes.Links{}) },
 	}
 	if kind == "flapping" {
 		f.Name += ", flapping"
-		f.Hold = flapping(c.Network, links, hold, random)
+		f.Hold = boxes.Flapping(c.Network, cut.Links, hold, random)
 	}
 	return f
-}
-
-// flapping heals and cuts the links again and again.
-func flapping(n *boxes.Network, links boxes.Links, hold time.Duration, random *rand.Rand) func(context.Context) error {
-	var turns []time.Duration
-	for sum := time.Duration(0); sum < hold; sum += turns[len(turns)-1] {
-		turns = append(turns, between(random, flapMin, flapMax))
-	}
-	return func(ctx context.Context) error {
-		down := true
-		for _, turn := range slices.Clone(turns) {
-			pause(ctx, turn)
-			down = !down
-			next := boxes.Links{}
-			if down {
-				next = links
-			}
-			if err := n.Set(next); err != nil {
-				return err
-			}
-		}
-		return ctx.Err()
-	}
 }

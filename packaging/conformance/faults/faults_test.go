@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -157,11 +158,11 @@ func TestASeedDecidesTheFault(t *testing.T) {
 }
 
 func TestPlans(t *testing.T) {
-	if steps, err := parsePlan("kill:3,histories:1"); err != nil || len(steps) != 2 {
+	if steps, err := boxes.ParsePlan("kill:3,histories:1", append(slices.Clone(kinds), histories)); err != nil || len(steps) != 2 {
 		t.Error(steps, err)
 	}
 	for _, bad := range []string{"", "kill", "kill:0", "fire:1", "kill:x", "kill:1,"} {
-		if _, err := parsePlan(bad); err == nil {
+		if _, err := boxes.ParsePlan(bad, append(slices.Clone(kinds), histories)); err == nil {
 			t.Errorf("%q passed", bad)
 		}
 	}

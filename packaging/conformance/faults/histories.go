@@ -62,7 +62,7 @@ func (s *Suite) History(ctx context.Context, seed uint64) error {
 // trouble injects faults until working ends, and repairs the last.
 func (s *Suite) trouble(ctx, working context.Context, random *rand.Rand) (faults int, err error) {
 	for {
-		pause(working, between(random, calmMin, calmMax))
+		boxes.Pause(working, boxes.Between(random, calmMin, calmMax))
 		if working.Err() != nil {
 			return faults, ctx.Err()
 		}

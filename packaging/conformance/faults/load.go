@@ -140,7 +140,7 @@ func (l *Load) Shut(ctx context.Context) bool {
 		if active == 0 || ctx.Err() != nil {
 			return active == 0
 		}
-		pause(ctx, boxes.PollPause)
+		boxes.Pause(ctx, boxes.PollPause)
 	}
 }
 
@@ -186,7 +186,7 @@ func (l *Load) write(ctx context.Context, s *Session, a *Account, random *rand.R
 			l.set(ctx, s, a)
 		}
 		l.leave()
-		pause(ctx, paceMin+time.Duration(random.Int64N(int64(paceMax-paceMin))))
+		boxes.Pause(ctx, paceMin+time.Duration(random.Int64N(int64(paceMax-paceMin))))
 	}
 }
 
@@ -286,7 +286,7 @@ func (l *Load) probe(ctx context.Context, s *Session, box int, random *rand.Rand
 				l.judgeProbe(ctx, synced, answer, a, floor, box, at)
 			})
 		}
-		pause(ctx, probePause)
+		boxes.Pause(ctx, probePause)
 	}
 }
 

@@ -8,10 +8,11 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"cairn/packaging/conformance/boxes"
 )
 
 const (
@@ -26,7 +27,7 @@ func main() {
 	seed := flag.Uint64("seed", 0, "the first round's; the next has the next one; 0: a new one")
 	long := flag.Bool("long", false, "fail also when a target of time is missed")
 	flag.Parse()
-	steps, err := parsePlan(*plan)
+	steps, err := boxes.ParsePlan(*plan, append(slices.Clone(kinds), histories))
 	if *binary == "" || *dir == "" || err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		flag.Usage()
@@ -51,31 +52,13 @@ func main() {
 	}
 }
 
-// step is so many rounds of one kind.
-type step struct {
-	kind  string
-	count int
-}
-
-func parsePlan(plan string) (steps []step, err error) {
-	for part := range strings.SplitSeq(plan, ",") {
-		kind, count, _ := strings.Cut(part, ":")
-		n, err := strconv.Atoi(count)
-		if !slices.Contains(kinds, kind) && kind != histories || err != nil || n < 1 || n > 10000 {
-			return nil, fmt.Errorf("-plan %q: want KIND:COUNT with commas between, KIND one of %s, %s", plan, strings.Join(kinds, ", "), histories)
-		}
-		steps = append(steps, step{kind, n})
-	}
-	return steps, nil
-}
-
 // run does all rounds on one ensemble and removes everything again.
-func run(binary, dir string, steps []step, seed uint64, targets Targets) (missed []string, err error) {
+func run(binary, dir string, steps []boxes.Step, seed uint64, targets Targets) (missed []string, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	rounds := 0
 	for _, s := range steps {
-		rounds += s.count
+		rounds += s.Count
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*roundMax+aroundIt)
 	defer cancel()
@@ -89,21 +72,21 @@ func run(binary, dir string, steps []step, seed uint64, targets Targets) (missed
 		}
 	}()
 	for _, s := range steps {
-		for i := range s.count {
+		for i := range s.Count {
 			round := suite.History
-			if s.kind != histories {
-				round = func(ctx context.Context, seed uint64) error { return suite.Round(ctx, s.kind, seed) }
+			if s.Kind != histories {
+				round = func(ctx context.Context, seed uint64) error { return suite.Round(ctx, s.Kind, seed) }
 			}
 			if err := round(ctx, seed+uint64(i)); err != nil {
-				suite.last(s.kind, seed+uint64(i))
-				return missed, fmt.Errorf("%s, seed %d: %w", s.kind, seed+uint64(i), err)
+				suite.last(s.Kind, seed+uint64(i))
+				return missed, fmt.Errorf("%s, seed %d: %w", s.Kind, seed+uint64(i), err)
 			}
 		}
-		if s.kind == histories {
-			missed = append(missed, summarizeHistories(suite.results[s.kind])...)
+		if s.Kind == histories {
+			missed = append(missed, summarizeHistories(suite.results[s.Kind])...)
 			continue
 		}
-		missed = append(missed, summarize(s.kind, suite.results[s.kind], targets)...)
+		missed = append(missed, summarize(s.Kind, suite.results[s.Kind], targets)...)
 	}
 	if n := suite.load.probed.Load(); n > 0 {
 		fmt.Printf("%d reads behind a sync were judged while boxes failed\n", n)

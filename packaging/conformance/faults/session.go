@@ -109,7 +109,7 @@ func (s *Session) keep(ctx context.Context) {
 		if err != nil {
 			s.turnTo()
 			if s.pinned || tries%boxes.Count == 0 {
-				pause(ctx, roundPause)
+				boxes.Pause(ctx, roundPause)
 			}
 			continue
 		}
@@ -316,12 +316,4 @@ func syncRead(ctx context.Context, c *conn, path string) (p jute.GetDataResponse
 	}
 	_, err = take(ctx, answer, &p)
 	return p, err
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }

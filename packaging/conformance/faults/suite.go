@@ -88,7 +88,7 @@ func (s *Suite) Round(ctx context.Context, kind string, seed uint64) error {
 	if err := s.load.Open(ctx, fmt.Sprintf("%s/%s-%d", root, kind, seed)); err != nil {
 		return err
 	}
-	pause(ctx, between(random, warmMin, warmMax))
+	boxes.Pause(ctx, boxes.Between(random, warmMin, warmMax))
 	fault := NewFault(kind, s.cluster, leader, random)
 	if err := fault.Begin(); err != nil {
 		return err
