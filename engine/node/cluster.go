@@ -47,12 +47,17 @@ func fromHere(f func(*http.Request) error) http.Handler {
 }
 
 func (n *Node) serveCluster(w http.ResponseWriter, _ *http.Request) {
+	show(w, n.ensemble.Cluster)
+}
+
+// show answers a request with what ask gives, as JSON.
+func show[T any](w http.ResponseWriter, ask func(done func(T, error))) {
 	type seen struct {
-		cluster ensemble.Cluster
-		err     error
+		what T
+		err  error
 	}
 	got := make(chan seen, 1)
-	n.ensemble.Cluster(func(c ensemble.Cluster, err error) { got <- seen{c, err} })
+	ask(func(what T, err error) { got <- seen{what, err} })
 	select {
 	case s := <-got:
 		if s.err != nil {
@@ -60,7 +65,7 @@ func (n *Node) serveCluster(w http.ResponseWriter, _ *http.Request) {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.cluster) // the client has gone if it fails
+		_ = json.NewEncoder(w).Encode(s.what) // the client has gone if it fails
 	case <-time.After(clusterTime):
 		answer(w, errNoTime)
 	}

@@ -138,21 +138,10 @@ func TestCompactionUnderRealClients(t *testing.T) {
 // A box that was away comes back to a log that was compacted meanwhile: it copies what is left, over the gaps, and its readers find
 // the last of every key.
 func TestAFollowerComesBackToACompactedLog(t *testing.T) {
-	s := newServers(t, 3)
-	for id, cfg := range s.configs {
-		cfg.Kafka = &Kafka{Listen: s.reserve(), Settings: map[string]string{
+	s := threeBrokersWith(t, func(id uint64) map[string]string {
+		return map[string]string{
 			"log.cleaner.backoff.ms": "100", "broker.rack": fmt.Sprint("rack", id), "replica.selector.class": settings.RackAwareSelector,
-		}}
-		s.configs[id] = cfg
-	}
-	for id := uint64(1); id <= 3; id++ {
-		s.open(id)
-	}
-	for id := uint64(1); id <= 3; id++ {
-		s.ready(id)
-	}
-	s.eventually("three brokers", func() bool {
-		return s.each(func(n *Node) bool { return n.broker.catalog.Current().BrokerCount() == 3 })
+		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -132,7 +133,7 @@ func (b *broker) writeTopics(w *strings.Builder) {
 		{"cairn_topic_replica_lag_records_max", func(c replica.Counts) int64 { return c.Lag }},
 	} {
 		for _, name := range names {
-			fmt.Fprintf(w, "%s{topic=\"%s\"} %d\n", series.name, label(name), series.of(sums[name]))
+			fmt.Fprintf(w, "%s %d\n", observe.Series(series.name, "topic", name), series.of(sums[name]))
 		}
 	}
 }
@@ -170,13 +171,8 @@ func (b *broker) writeGroup(ctx context.Context, w *strings.Builder, name string
 			if err != nil || r == nil || p.Offset < 0 {
 				continue
 			}
-			fmt.Fprintf(w, "cairn_group_lag_records{group=\"%s\",topic=\"%s\",partition=\"%d\"} %d\n",
-				label(name), label(t.Topic), p.Partition, max(r.View().HighWatermark-p.Offset, 0))
+			series := observe.Series("cairn_group_lag_records", "group", name, "topic", t.Topic, "partition", strconv.Itoa(int(p.Partition)))
+			fmt.Fprintf(w, "%s %d\n", series, max(r.View().HighWatermark-p.Offset, 0))
 		}
 	}
 }
-
-var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-
-// label is a label's value in Prometheus's text format.
-func label(value string) string { return labelEscapes.Replace(value) }

@@ -12,19 +12,8 @@ import (
 
 // A consumer reads from the replica in its rack (KIP-392), and waits there for more.
 func TestConsumersReadNearby(t *testing.T) {
-	s := newServers(t, 3)
-	for id, cfg := range s.configs {
-		cfg.Kafka = &Kafka{Listen: s.reserve(), Settings: map[string]string{"broker.rack": fmt.Sprint("rack", id), "replica.selector.class": settings.RackAwareSelector}}
-		s.configs[id] = cfg
-	}
-	for id := uint64(1); id <= 3; id++ {
-		s.open(id)
-	}
-	for id := uint64(1); id <= 3; id++ {
-		s.ready(id)
-	}
-	s.eventually("three brokers", func() bool {
-		return s.each(func(n *Node) bool { return n.broker.catalog.Current().BrokerCount() == 3 })
+	s := threeBrokersWith(t, func(id uint64) map[string]string {
+		return map[string]string{"broker.rack": fmt.Sprint("rack", id), "replica.selector.class": settings.RackAwareSelector}
 	})
 	producer := s.kafka()
 	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 3, 3, nil, "t"); err != nil {

@@ -1,10 +1,8 @@
 package node
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
-	"time"
 
 	"cairn/engine/broker/controller"
 	"cairn/engine/console"
@@ -31,23 +29,7 @@ func (n *Node) rebalanceSections() []console.Section {
 }
 
 func (n *Node) serveRebalance(w http.ResponseWriter, _ *http.Request) {
-	type seen struct {
-		status controller.RebalanceStatus
-		err    error
-	}
-	got := make(chan seen, 1)
-	n.broker.rebalanceStatus(func(status controller.RebalanceStatus, err error) { got <- seen{status, err} })
-	select {
-	case s := <-got:
-		if s.err != nil {
-			answer(w, s.err)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.status) // the client has gone if it fails
-	case <-time.After(clusterTime):
-		answer(w, errNoTime)
-	}
+	show(w, n.broker.rebalanceStatus)
 }
 
 // controlRebalance is controller.ControlRebalance, on whichever box is the controller.

@@ -24,9 +24,15 @@ import (
 // threeBrokers are servers 1 to 3 with a broker each.
 func threeBrokers(t *testing.T) *servers {
 	t.Helper()
+	return threeBrokersWith(t, func(uint64) map[string]string { return nil })
+}
+
+// threeBrokersWith gives each settings of its own.
+func threeBrokersWith(t *testing.T, settings func(id uint64) map[string]string) *servers {
+	t.Helper()
 	s := newServers(t, 3)
 	for id, cfg := range s.configs {
-		cfg.Kafka = &Kafka{Listen: s.reserve()}
+		cfg.Kafka = &Kafka{Listen: s.reserve(), Settings: settings(id)}
 		s.configs[id] = cfg
 	}
 	for id := uint64(1); id <= 3; id++ {

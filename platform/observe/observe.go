@@ -51,17 +51,17 @@ type Metrics struct {
 
 // Counter returns the counter of that name and labels (key, value, key, value …), making it at first use.
 func (m *Metrics) Counter(name string, labels ...string) *Counter {
-	return m.set.GetOrCreateCounter(series(name, labels))
+	return m.set.GetOrCreateCounter(Series(name, labels...))
 }
 
 // Gauge shows what f returns when the metrics are written. A second registration of the same series is ignored.
 func (m *Metrics) Gauge(name string, f func() float64, labels ...string) {
-	m.set.GetOrCreateGauge(series(name, labels), f)
+	m.set.GetOrCreateGauge(Series(name, labels...), f)
 }
 
 // Histogram returns the histogram of that name and labels, making it at first use.
 func (m *Metrics) Histogram(name string, labels ...string) *Histogram {
-	return &Histogram{m.set.GetOrCreateHistogram(series(name, labels))}
+	return &Histogram{m.set.GetOrCreateHistogram(Series(name, labels...))}
 }
 
 // Summary returns the summary of that name, making it at first use. It has no labels.
@@ -77,7 +77,9 @@ func (m *Metrics) Summary(name string) *Summary {
 }
 
 // Remove forgets a series, such as that of a deleted topic.
-func (m *Metrics) Remove(name string, labels ...string) { m.set.UnregisterMetric(series(name, labels)) }
+func (m *Metrics) Remove(name string, labels ...string) {
+	m.set.UnregisterMetric(Series(name, labels...))
+}
 
 // Write writes all series in Prometheus's text format.
 func (m *Metrics) Write(w io.Writer) {
@@ -93,7 +95,8 @@ func (m *Metrics) Write(w io.Writer) {
 // WriteProcess writes the process's own series (CPU, memory, descriptors, Go runtime).
 func WriteProcess(w io.Writer) { metrics.WriteProcessMetrics(w) }
 
-func series(name string, labels []string) string {
+// Series is a series' name with its labels (key, value, key, value …) in Prometheus's text format.
+func Series(name string, labels ...string) string {
 	if len(labels) < 2 {
 		return name
 	}
