@@ -36,16 +36,8 @@ func (d *Dir) Create(tp TopicPartition, topicID ID, cfg Config) (*Log, error) {
 		return nil, d.check("create partition", err)
 	}
 	l := d.newLog(tp, topicID, cfg)
-	l.dirtyRoot, l.dirtyDir = true, true
-	name := path + "/" + namePartition
-	f, err := d.fs.Open(name, vfs.Create)
-	if err == nil {
-		_, err = f.WriteAt(encodeTopicID(topicID), 0)
-		_ = f.Close()
-	}
-	l.dirtyNames = append(l.dirtyNames, name)
-	if err != nil {
-		return nil, d.undoCreate(path, d.check("create partition", err))
+	if err := l.AssignTopicID(topicID); err != nil {
+		return nil, d.undoCreate(path, err)
 	}
 	files := newSegmentFiles(d, path, 0)
 	if err := l.createFiles(files); err != nil {
@@ -53,6 +45,23 @@ func (d *Dir) Create(tp TopicPartition, topicID ID, cfg Config) (*Log, error) {
 	}
 	l.begin(files, 0, 0, func(segs []*segment) []*segment { return segs })
 	return l, d.register(l)
+}
+
+// AssignTopicID gives the log of a directory without partition.metadata its topic's id, durable with the next flush (Kafka:
+// LogManager's assignTopicId). Such a directory is an empty log's whose creation a power cut has cut, or was written before topics had
+// ids. It comes before anything else is done with the log.
+func (l *Log) AssignTopicID(id ID) error {
+	name := l.path + "/" + namePartition
+	f, err := l.dir.fs.Open(name, vfs.Create)
+	if err == nil {
+		_, err = f.WriteAt(encodeTopicID(id), 0)
+		_ = f.Close()
+	}
+	if err != nil {
+		return l.dir.check("name the topic's id", err)
+	}
+	l.id, l.dirtyRoot, l.dirtyDir, l.dirtyNames = id, true, true, append(l.dirtyNames, name)
+	return nil
 }
 
 // undoCreate removes a directory whose creation ended with err, which it returns.

@@ -116,7 +116,12 @@ func (w *opening) openLog() (*seglog.Log, error) {
 	}
 	_, known := w.dir.HighWatermark(w.tp)
 	switch {
-	case err == nil && (log.TopicID().IsZero() || log.TopicID() == w.topicID):
+	case err == nil && log.TopicID() == w.topicID:
+		return log, nil
+	case err == nil && log.TopicID().IsZero():
+		if err := log.AssignTopicID(w.topicID); err != nil {
+			return nil, errors.Join(err, log.Close())
+		}
 		return log, nil
 	case w.remove && err != nil:
 		return nil, err
