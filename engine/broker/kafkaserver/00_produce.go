@@ -122,7 +122,7 @@ func (p *produce) prepare() {
 	p.resp.Brokers = p.resp.Brokers[:0]
 	p.resp.Topics = grow(p.resp.Topics, len(p.req.Topics))
 	timeout := time.Duration(max(p.req.TimeoutMillis, 1)) * time.Millisecond
-	now := p.s.deps.Clock.Now().UnixMilli()
+	now := p.s.deps.Clock.Now()
 	for i := range p.req.Topics {
 		in, out := &p.req.Topics[i], &p.resp.Topics[i]
 		topic, code := findTopic(p.snap, in.Topic, in.TopicID, p.r.version >= 13)

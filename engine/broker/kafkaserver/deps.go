@@ -30,6 +30,8 @@ type Deps struct {
 	Configs     Configs
 	// Settings returns the broker's settings as they are now; they change while running.
 	Settings func() Settings
+	// GoodClock says whether the wall clock is known to be right; without it no record is refused for its timestamp. Nil: it is.
+	GoodClock func(clock.Now) bool
 	// SessionID draws the id of a new fetch session: any positive number that does not repeat soon.
 	SessionID func() int32
 }

@@ -13,6 +13,7 @@ import (
 	"cairn/engine/broker/batch"
 	"cairn/engine/broker/wire"
 	"cairn/engine/limits"
+	"cairn/platform/clock"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -277,7 +278,7 @@ func FuzzProducedBatch(f *testing.F) {
 		if len(b) > batch.HeaderSize {
 			fixCRC(b) // or nothing behind the CRC would ever be looked at
 		}
-		if err := r.checkProduced(b, topic, version, 1_700_000_000_000); err != nil {
+		if err := r.checkProduced(b, topic, version, clock.Now{Wall: time.UnixMilli(1_700_000_000_000)}); err != nil {
 			if produceCode(r.Server, err) == codeUnknownServerError {
 				t.Errorf("no code for %v", err)
 			}

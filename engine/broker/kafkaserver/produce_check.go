@@ -9,6 +9,7 @@ import (
 	"cairn/engine/broker/batch"
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/settings"
+	"cairn/platform/clock"
 )
 
 // Refusals of a batch that have codes of their own on the Produce path.
@@ -24,7 +25,7 @@ const zstdVersion = 7
 // checkProduced checks what a producer sent for one partition, as far as no partition state is needed
 // (ProduceRequest.validateRecords, LogValidator): exactly one whole v2 batch, its size, CRC and header, and the records
 // unless they are compressed. Compressed ones are opened only for topics that say so.
-func (s *Server) checkProduced(b []byte, t *catalog.Topic, version int16, nowMs int64) error {
+func (s *Server) checkProduced(b []byte, t *catalog.Topic, version int16, now clock.Now) error {
 	h, err := batch.Parse(b)
 	switch {
 	case errors.Is(err, batch.ErrTruncated), errors.Is(err, batch.ErrMagic):
@@ -52,15 +53,15 @@ func (s *Server) checkProduced(b []byte, t *catalog.Topic, version int16, nowMs 
 		return fmt.Errorf("%w: transactions are not served", errTransaction)
 	}
 	if codec != batch.None && !set.ValidateCompressed {
-		return checkTimestamps(set, h.BaseTimestamp, h.MaxTimestamp, nowMs)
+		return s.checkTimestamps(set, h.BaseTimestamp, h.MaxTimestamp, now)
 	}
-	return s.checkRecords(&h, b, set, nowMs)
+	return s.checkRecords(&h, b, set, now)
 }
 
 var errTransaction = errors.New("invalid transaction state")
 
 // checkRecords walks the records, unpacking them if they are compressed. At most a few batches are unpacked at a time.
-func (s *Server) checkRecords(h *batch.Header, b []byte, set *settings.Topic, nowMs int64) error {
+func (s *Server) checkRecords(h *batch.Header, b []byte, set *settings.Topic, now clock.Now) error {
 	records := b[batch.HeaderSize:]
 	if h.Attributes.Codec() != batch.None {
 		opener := <-s.openers
@@ -78,14 +79,14 @@ func (s *Server) checkRecords(h *batch.Header, b []byte, set *settings.Topic, no
 		return &batch.RecordError{Index: sum.FirstNullKey,
 			Err: fmt.Errorf("%w: a compacted topic takes no record without a key", batch.ErrInvalid)}
 	}
-	err = checkTimestamps(set, sum.MinTimestamp, sum.MaxTimestamp, nowMs)
+	err = s.checkTimestamps(set, sum.MinTimestamp, sum.MaxTimestamp, now)
 	if err == nil {
 		return nil
 	}
 	index := 0
 	_ = batch.Walk(h, records, func(r *batch.Record) error {
 		ts := r.Timestamp(h)
-		if checkTimestamps(set, ts, ts, nowMs) != nil {
+		if compareTimestamps(set, ts, ts, now.UnixMilli()) != nil {
 			return errTimestamp // the first one out of range
 		}
 		index++
@@ -94,9 +95,19 @@ func (s *Server) checkRecords(h *batch.Header, b []byte, set *settings.Topic, no
 	return &batch.RecordError{Index: index, Err: err}
 }
 
-// checkTimestamps compares producers' timestamps with the leader's clock (KIP-937). A topic with LogAppendTime ignores
+// checkTimestamps refuses timestamps that are too far from the leader's clock, where that is known to be right: a box that booted in
+// 1970 takes what its producers' clocks say.
+func (s *Server) checkTimestamps(set *settings.Topic, least, greatest int64, now clock.Now) error {
+	err := compareTimestamps(set, least, greatest, now.UnixMilli())
+	if err != nil && s.deps.GoodClock != nil && !s.deps.GoodClock(now) {
+		return nil
+	}
+	return err
+}
+
+// compareTimestamps compares producers' timestamps with the leader's clock (KIP-937). A topic with LogAppendTime ignores
 // them, and -1, no timestamp, is always allowed.
-func checkTimestamps(set *settings.Topic, least, greatest, nowMs int64) error {
+func compareTimestamps(set *settings.Topic, least, greatest, nowMs int64) error {
 	if set.TimestampType == settings.LogAppendTime {
 		return nil
 	}

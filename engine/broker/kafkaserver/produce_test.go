@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"cairn/engine/broker/batch"
+	"cairn/platform/clock"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -95,6 +97,22 @@ func TestBehaviour18To21Validation(t *testing.T) {
 				t.Errorf("log append time %d", p.LogAppendTime)
 			}
 		})
+	}
+}
+
+// A box whose clock is known to be wrong refuses nobody's timestamps: it may have booted in 1970.
+func TestTimestampsUnderABadClock(t *testing.T) {
+	var good atomic.Bool
+	r := newRig(t, func(cfg *rigConfig) { cfg.deps.GoodClock = func(clock.Now) bool { return good.Load() } })
+	r.topic("strict", 1, "message.timestamp.before.max.ms", "1000")
+	c := r.dial()
+	old := batchOf(nil, "v") // of long ago
+	for _, known := range []bool{false, true} {
+		good.Store(known)
+		p := c.tryProduce(9, produceRequest("strict", 0, -1, old))
+		if refused := p.ErrorCode == 32; refused != known {
+			t.Errorf("the clock is good: %v, answered with code %d", known, p.ErrorCode)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -94,10 +96,7 @@ func (s *session) request(q fetcher.Question) []byte {
 		part.CurrentLeaderEpoch, part.LastFetchedEpoch = p.Epoch, p.LastEpoch
 		t.Partitions = append(t.Partitions, part)
 	}
-	for k := range s.told {
-		if asked[k] {
-			continue
-		}
+	for _, k := range s.forgotten(asked) {
 		delete(s.told, k)
 		f := kmsg.NewFetchRequestForgottenTopic()
 		f.TopicID, f.Partitions = k.topic, []int32{k.partition}
@@ -106,6 +105,19 @@ func (s *session) request(q fetcher.Question) []byte {
 	req.SetVersion(fetchVersion)
 	s.correlation++
 	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("cairn")).AppendRequest(nil, req, s.correlation)
+}
+
+// forgotten are the partitions of the session that are not asked for any more, in order: a simulation's bytes are the same each time.
+func (s *session) forgotten(asked map[key]bool) (list []key) {
+	for k := range s.told {
+		if !asked[k] {
+			list = append(list, k)
+		}
+	}
+	slices.SortFunc(list, func(a, b key) int {
+		return cmp.Or(bytes.Compare(a.topic[:], b.topic[:]), cmp.Compare(a.partition, b.partition))
+	})
+	return list
 }
 
 // answer decodes the answer to a question. The batches are parts of the frame.
