@@ -66,7 +66,6 @@ var bans = []ban{
 	{"cairn/engine/node", "cairn/engine/sim", "the simulation is for tests and is not shipped"},
 	{"cairn/engine/ensemble", "cairn/engine/sim", "rooms do not know who simulates them"},
 	{"cairn/engine/broker", "cairn/engine/sim", "rooms do not know who simulates them"},
-	{"cairn/engine/sim", "cairn/engine/broker", "what is simulated is the ensemble, until the broker is"},
 	{"cairn/engine/sim/history", "cairn/engine/ensemble", "clients' words are judged without asking the server's code"},
 	{"cairn/engine/sim/history", "cairn/platform", "a history is given its clock, and does no I/O"},
 }

@@ -25,13 +25,13 @@ import (
 // boxes carries what the brokers of different boxes say to each other: followers' questions on pipes, vouchers as messages,
 // and what one asks another now and then as questions. It is the link's Handler. A broker's id is its box's number.
 type boxes struct {
-	link    *link.Link
+	link    Link
 	log     *slog.Logger
 	broker  atomic.Pointer[broker] // nil while it is being opened, and then nothing is answered
 	running sync.WaitGroup         // questions to others
 }
 
-func newBoxes(l *link.Link, log *slog.Logger) *boxes { return &boxes{link: l, log: log} }
+func newBoxes(l Link, log *slog.Logger) *boxes { return &boxes{link: l, log: log} }
 
 // A message is vouchers, of 40 bytes each: topic 16, partition 4, leader epoch 4, offset 8, broker epoch 8; big-endian. Whose they
 // are the link knows.

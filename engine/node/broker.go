@@ -128,19 +128,24 @@ func (b *broker) openLogs() error {
 	}
 	b.dir = dir
 	n.closes("log directory", dir.Close)
-	b.shards = replica.NewShards(
-		replica.ShardsConfig{
-			Count: max(n.cfg.CPUs, 1), QueueMax: n.cfg.Limits.Storage.ShardQueueMax,
-			StageBytesMax: n.cfg.Limits.Storage.StageBytesMax, WaitersMax: n.cfg.Limits.Storage.WaitersMax,
-		},
-		b.replicaDeps())
+	shards := replica.ShardsConfig{
+		Count: max(n.cfg.CPUs, 1), QueueMax: n.cfg.Limits.Storage.ShardQueueMax,
+		StageBytesMax: n.cfg.Limits.Storage.StageBytesMax, WaitersMax: n.cfg.Limits.Storage.WaitersMax,
+	}
+	if n.cfg.adjust.Shards != nil {
+		n.cfg.adjust.Shards(&shards)
+	}
+	b.shards = replica.NewShards(shards, b.replicaDeps())
 	n.closes("shards", func() error { b.shards.Close(); return nil })
-	b.topics = topics.New(
-		topics.Config{
-			BrokerID: n.id.box, Incarnation: b.incarnation, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
-			ProducersMax: n.cfg.Limits.Storage.ProducersMax, CompactMapBytesMax: n.cfg.Limits.Storage.CompactMapBytesMax,
-			OpenBatchBytesMax: n.cfg.Limits.Storage.OpenBatchBytesMax,
-		},
+	config := topics.Config{
+		BrokerID: n.id.box, Incarnation: b.incarnation, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
+		ProducersMax: n.cfg.Limits.Storage.ProducersMax, CompactMapBytesMax: n.cfg.Limits.Storage.CompactMapBytesMax,
+		OpenBatchBytesMax: n.cfg.Limits.Storage.OpenBatchBytesMax,
+	}
+	if n.cfg.adjust.Topics != nil {
+		n.cfg.adjust.Topics(&config)
+	}
+	b.topics = topics.New(config,
 		topics.Deps{
 			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: []*seglog.Dir{dir}, Shards: b.shards,
 			GoodClock: b.goodClock, Led: b.led, Follow: b.followPartition, Opened: b.register,
@@ -176,7 +181,7 @@ func (b *broker) openServer() error {
 			Catalog: b.catalog, Replicas: kafkaserver.LocalReplicas(b.topics),
 			ProducerIDs: controller.NewProducerIDs(b.allocateProducerIDs), AutoCreator: b.controller,
 			LogDirs: local{b}, Groups: b.groups, Controller: forwarding{b}, Configs: b.catalog,
-			Settings: b.settings, SessionID: b.sessionID,
+			Settings: b.settings, SessionID: b.sessionID, GoodClock: b.goodClock,
 		})
 	if err != nil {
 		return err
@@ -202,6 +207,9 @@ func (b *broker) begin(done func()) {
 	b.settled = done
 	b.catalog.Follow(b.tree)
 	b.tree.begin()
+	if b.n.cfg.adjust.StaleCatalog {
+		b.topics.Start()
+	}
 	b.tree.ReadIndex(func(err error) {
 		switch {
 		case err == nil:
@@ -266,7 +274,7 @@ func (b *broker) register() {
 // goodClock says whether the wall clock may remove records: the operator vouches for it, the kernel says that it is
 // synchronised, or it is a hardware clock's that agrees with the day of this binary and was not set back since.
 func (b *broker) goodClock(now clock.Now) bool {
-	return b.n.cfg.ClockTrusted || clock.Synchronised() || now.Wall.After(builtAt)
+	return b.n.cfg.ClockTrusted || b.n.synchronised() || now.Wall.After(builtAt)
 }
 
 func (b *broker) settings() kafkaserver.Settings {

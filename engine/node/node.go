@@ -18,6 +18,7 @@ import (
 	"cairn/engine/ensemble/zkserver/zkadmin"
 	"cairn/engine/ensemble/zkserver/zoocfg"
 	"cairn/engine/limits"
+	"cairn/engine/link"
 	"cairn/platform/clock"
 	"cairn/platform/mailbox"
 	"cairn/platform/observe"
@@ -45,6 +46,8 @@ type Config struct {
 	CPUs int
 	// ClockTrusted says that the operator vouches for the wall clock.
 	ClockTrusted bool
+
+	adjust Adjust // see With
 }
 
 // Kafka configures the broker's door.
@@ -75,6 +78,10 @@ type Deps struct {
 	Random   io.Reader
 	Listen   func(network, address string) (net.Listener, error)
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	// Link makes what carries bytes between boxes; nil: link.New, over Listen and Dial.
+	Link func(link.Config) (Link, error)
+	// Synchronised says whether something keeps the wall clock right; nil: what the kernel says, clock.Synchronised.
+	Synchronised func() bool
 }
 
 // Node is one box.
@@ -141,6 +148,13 @@ func (n *Node) open() error {
 	return nil
 }
 
+func (n *Node) synchronised() bool {
+	if n.deps.Synchronised != nil {
+		return n.deps.Synchronised()
+	}
+	return clock.Synchronised()
+}
+
 // closes registers what Close does, in reverse order.
 func (n *Node) closes(name string, f func() error) { n.stop = append(n.stop, closer{name, f}) }
 
@@ -196,6 +210,9 @@ func (n *Node) ensembleConfig() ensemble.Config {
 	}
 	if n.cfg.ZooKeeper != nil && n.cfg.ZooKeeper.File != nil {
 		ensembleFrom(&cfg, n.cfg.ZooKeeper.File)
+	}
+	if n.cfg.adjust.Ensemble != nil {
+		n.cfg.adjust.Ensemble(&cfg)
 	}
 	return cfg
 }
@@ -270,6 +287,9 @@ func (n *Node) zkserverConfig() zkserver.Config {
 	}
 	if f := n.cfg.ZooKeeper.File; f != nil {
 		zkserverFrom(&cfg, f)
+	}
+	if n.cfg.adjust.ZooKeeper != nil {
+		n.cfg.adjust.ZooKeeper(&cfg)
 	}
 	return cfg
 }

@@ -106,7 +106,7 @@ const electionShift = 10000
 
 // peers carries the ensemble's messages over the link. It is the ensemble's Transport and the link's Handler.
 type peers struct {
-	link     *link.Link
+	link     Link
 	warned   atomic.Bool                       // that this box's own file is out of date
 	ensemble atomic.Pointer[ensemble.Ensemble] // nil while it is being opened: what is lost then is sent again
 
@@ -239,6 +239,26 @@ func (p *peers) Gone(box uint64) {
 	}
 }
 
+// Link carries bytes between boxes; link.Link, whose methods these are, is the real one.
+type Link interface {
+	Handle(p link.Protocol, h link.Handler)
+	Listen() error
+	Start()
+	SetPeers(peers map[uint64]string)
+	Send(p link.Protocol, to uint64, message []byte, urgent bool)
+	Stream(p link.Protocol, to uint64, head []byte, size int64, r io.Reader) error
+	Ask(p link.Protocol, to uint64, question []byte) ([]byte, error)
+	Open(p link.Protocol, to uint64) (net.Conn, error)
+	Close() error
+}
+
+func (n *Node) newLink(cfg link.Config) (Link, error) {
+	if n.deps.Link != nil {
+		return n.deps.Link(cfg)
+	}
+	return link.New(cfg, link.Deps{Listen: n.deps.Listen, Dial: n.deps.Dial, Observer: n.deps.Observer})
+}
+
 // openLink opens the door for the other boxes. It begins to carry once the ensemble is there.
 func (n *Node) openLink() error {
 	e := n.cfg.Ensemble
@@ -246,13 +266,12 @@ func (n *Node) openLink() error {
 		return nil
 	}
 	bounds := n.ensembleConfig().Limits
-	l, err := link.New(
+	l, err := n.newLink(
 		link.Config{
 			Box: e.Box, Cluster: e.Cluster, Listen: e.Listen, Peers: e.Peers,
 			MessageBytesMax: ensemble.MessageBytesMax(bounds), StreamBytesMax: 2 * bounds.TreeBytesMax,
 			QueueMax: 4 * bounds.ProposalsMax, QueueBytesMax: 2 * bounds.RaftInflightMax * int(bounds.RaftMessageBytesMax),
-		},
-		link.Deps{Listen: n.deps.Listen, Dial: n.deps.Dial, Observer: n.deps.Observer})
+		})
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,10 +17,11 @@ import (
 	"cairn/engine/ensemble/zkserver"
 	"cairn/engine/ensemble/znode"
 	"cairn/engine/limits"
+	boxlink "cairn/engine/link"
+	"cairn/engine/node"
 	"cairn/platform/clock"
 	"cairn/platform/mailbox"
 	"cairn/platform/observe"
-	"cairn/platform/syncer"
 	"cairn/platform/vfs"
 )
 
@@ -37,8 +37,10 @@ type box struct {
 	paused bool
 	// power is armed when the power is to go at the next flush.
 	power *powerCut
-	// stopping: it is handing over before it stops.
+	// stopping: it is closing in an orderly way.
 	stopping bool
+	stopped  func() // when it has
+	mem      *vfs.Mem
 }
 
 // wallClock is the world's monotonic clock with a wall time of the box's own.
@@ -56,64 +58,95 @@ func (c *wallClock) Now() clock.Now {
 
 // process is one life of a box.
 type process struct {
-	box      *box
-	dead     bool
-	group    *mailbox.Group
-	disk     *vfs.Plan
-	doomed   bool // a fault of its disk was planned
-	syncer   *syncer.Syncer
-	ensemble *ensemble.Ensemble
-	server   *zkserver.Server
+	box    *box
+	dead   bool // what it says reaches nobody any more
+	group  *mailbox.Group
+	disk   *vfs.Plan
+	doomed bool // a fault of its disk was planned
+	node   *node.Node
+	node.Rooms
+	link  *link
+	doors map[int]*door // by port
+	left  string        // a directory to be removed when it is closed
+	// closing: it is being closed; closed: nothing of it is left.
+	closing, closed bool
 }
 
 // faulty tells whether the process may end by itself: its disk was made to fail.
 func (p *process) faulty() bool { return p.doomed }
 
-func smallLimits() limits.ZooKeeper {
-	l := limits.Derive(0).ZooKeeper
-	l.LogSegmentBytes = 8 << 10
-	l.SnapshotEntries = 150
-	l.CatchUpEntries = 60
+func smallLimits() limits.Limits {
+	l := limits.Derive(0)
+	l.ZooKeeper.LogSegmentBytes = 8 << 10
+	l.ZooKeeper.SnapshotEntries = 150
+	l.ZooKeeper.CatchUpEntries = 60
 	return l
 }
 
 // tick is ZooKeeper's tickTime here: short, so that sessions end within a run.
 const tick = 500 * time.Millisecond
 
-// open starts the box's process.
+// open starts the box's process: the constructor that the binary calls, on the world's clock, disks and network.
 func (b *box) open() {
 	w := b.w
 	w.net.forget(b.id)
-	p := &process{box: b, disk: vfs.NewPlan()}
+	p := &process{box: b, disk: vfs.NewPlan(), doors: map[int]*door{}}
 	p.group = w.sched.Group(&b.wall)
-	log := w.observer(b)
-	p.syncer = syncer.New(p.group, syncer.Config{Name: "sim"})
-	cfg := ensemble.Config{
-		Dir: b.dir, Box: b.id, Voters: w.voters, Learners: w.learners, Servers: w.servers(), Limits: w.limits, TickTime: tick, Build: "sim",
-	}
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], w.rand().Uint64())
-	var err error
-	p.ensemble, err = ensemble.Open(cfg, ensemble.Deps{
-		Runtime: p.group, FS: vfs.WithErrors(vfs.OS(), p.disk), Syncer: p.syncer, Observer: log, Random: rand.NewChaCha8(seed),
-		Transport: port{w.net, p},
-		Ask:       func(to uint64, q []byte, done func([]byte, error)) { w.net.ask(p, to, q, done) },
+	n, err := node.Open(w.nodeConfig(b), node.Deps{
+		Runtime: p.group, Clock: &b.wall, FS: vfs.WithErrors(disks{w.dir, vfs.OS(), b.mem}, p.disk), Observer: w.observer(b), Random: rand.NewChaCha8(seed),
+		Listen: p.listen, Synchronised: func() bool { return false },
+		Link: func(cfg boxlink.Config) (node.Link, error) { p.link = newLink(w.net, p, cfg); return p.link, nil },
 	})
 	if err != nil {
-		p.syncer.Close()
 		w.failf("box %d does not open: %v", b.id, err)
 		return
 	}
-	p.server, err = zkserver.New(w.serverConfig(), zkserver.Deps{Ensemble: p.ensemble, Clock: &b.wall, Observer: log})
-	if err != nil {
-		w.failf("box %d has no server: %v", b.id, err)
-		return
-	}
-	if _, err := p.ensemble.Subscribe("/", func(batch ensemble.Batch) { w.applied(b, batch) }); err != nil {
+	p.node, p.Rooms = n, n.Rooms(w.t)
+	if _, err := p.Ensemble.Subscribe("/", func(batch ensemble.Batch) { w.applied(b, batch) }); err != nil {
 		w.failf("box %d is not followed: %v", b.id, err)
 	}
 	b.proc, b.paused, b.stopping = p, false, false
 	w.trace("box %d opens", b.id)
+}
+
+// dataDir is where a box believes to have everything; its raft log alone lies on files of the operating system.
+const dataDir = "/box"
+
+// nodeConfig is what the box is told to be.
+func (w *world) nodeConfig(b *box) node.Config {
+	servers := w.servers()
+	cfg := node.Config{
+		Version: "sim", Data: dataDir, CPUs: 2, Limits: w.limits,
+		ZooKeeper: &node.ZooKeeper{Listen: fmt.Sprintf("10.0.0.%d:%d", b.id, zookeeperPort), LinearizableReads: w.linearizable},
+		Ensemble: &node.Ensemble{
+			Box: b.id, Voters: w.voters, Learners: w.learners, Servers: servers, Cluster: "sim", Peers: map[uint64]string{}, Listen: "a link of the world's",
+		},
+	}
+	for _, s := range servers.Servers {
+		if uint64(s.ID) != b.id {
+			cfg.Ensemble.Peers[uint64(s.ID)] = s.PeerAddress()
+		}
+	}
+	if w.kafka != nil {
+		cfg.Kafka = &node.Kafka{Listen: fmt.Sprintf("10.0.0.%d:%d", b.id, kafkaPort), Settings: map[string]string{
+			"offsets.topic.num.partitions": "2", "cairn.rebalance.away.ms": "3000",
+		}}
+	}
+	adjust := node.Adjust{
+		Ensemble: func(c *ensemble.Config) { c.Dir, c.TickTime = b.dir, tick },
+		ZooKeeper: func(c *zkserver.Config) {
+			c.TickTime = tick
+			if w.cfg.server != nil {
+				*c = w.cfg.server(*c)
+			}
+		},
+	}
+	if w.cfg.bug != nil {
+		w.cfg.bug(&adjust)
+	}
+	return cfg.With(w.t, adjust)
 }
 
 // observer puts what a box logs into the trace, where all of it is kept.
@@ -161,12 +194,21 @@ func (w *world) servers() quorum.Config {
 	return c
 }
 
-// close ends what remains of a process, out of everybody's sight: nothing that it does arrives anywhere.
+// close ends what remains of a process, as the world goes on. Of one that is dead nothing that it does arrives anywhere.
 func (p *process) close() {
-	p.dead = true
-	_ = p.ensemble.Close() // its disk may have failed
-	p.syncer.Close()
-	p.server.Close()
+	if p.closing {
+		return
+	}
+	p.closing = true
+	w := p.box.w
+	w.ending = append(w.ending, p)
+	go func() {
+		err := p.node.Close()
+		if err != nil && !p.dead && !p.faulty() {
+			w.failf("box %d does not close: %v", p.box.id, err)
+		}
+		p.closed = true
+	}()
 }
 
 // end is the end of the process: its connections end, and the box is down. told: its kernel says so to the others.
@@ -174,14 +216,13 @@ func (b *box) end(told bool) *process {
 	p := b.proc
 	p.dead, b.proc, b.power = true, nil, nil
 	p.group.Pause(false)
+	p.group.Delay = nil
 	for _, x := range b.w.wires {
 		if x.box == b {
 			x.crash(told)
 		}
 	}
-	if told {
-		b.w.net.gone(b.id)
-	}
+	b.w.net.ended(p, told)
 	return p
 }
 
@@ -200,8 +241,13 @@ func (b *box) crash(tail powercut.Tail, d powercut.Damage, told bool) {
 	if err := powercut.Copy(b.dir, next, tail, d); err != nil {
 		b.w.failf("box %d: %v", b.id, err)
 	}
+	if told {
+		b.mem = b.mem.CrashAll()
+	} else {
+		b.mem = b.mem.Crash(b.w.rand())
+	}
 	p.close()
-	_ = os.RemoveAll(b.dir) // memory, mostly
+	p.left = b.dir
 	b.dir = next
 }
 
@@ -216,7 +262,7 @@ func (b *box) armPowerCut() {
 	if b.proc == nil || b.power != nil {
 		return
 	}
-	b.power = &powerCut{synced: b.proc.ensemble.LogSynced(), segments: b.countSegments(), deadline: b.w.now() + 300*time.Millisecond}
+	b.power = &powerCut{synced: b.proc.Ensemble.LogSynced(), segments: b.countSegments(), deadline: b.w.now() + 300*time.Millisecond}
 }
 
 // watchPower cuts the power when a flush has just been written, or when there was none for long.
@@ -224,7 +270,7 @@ func (b *box) watchPower() {
 	if b.power == nil || b.proc == nil {
 		return
 	}
-	was, now := b.power, b.proc.ensemble.LogSynced()
+	was, now := b.power, b.proc.Ensemble.LogSynced()
 	if now == was.synced {
 		if b.w.now() >= was.deadline {
 			b.crash(powercut.Tail{}, powercut.Damage{}, false)
@@ -255,24 +301,14 @@ func (b *box) countSegments() int {
 	return len(names)
 }
 
-// stop is an orderly end: the box hands over if it leads, and closes.
+// stop is an orderly end: the box hands over what it leads, and closes.
 func (b *box) stop(then func()) {
 	if b.proc == nil || b.stopping {
 		return
 	}
-	b.stopping = true
-	p := b.proc
-	b.w.trace("box %d resigns", b.id)
-	p.ensemble.Resign(func() {
-		b.w.sched.After(0, "stop", func() {
-			if p.dead {
-				return
-			}
-			b.w.trace("box %d stops", b.id)
-			b.end(true).close()
-			then()
-		})
-	})
+	b.stopping, b.stopped = true, then
+	b.w.trace("box %d stops", b.id)
+	b.proc.close()
 }
 
 // pause stops the process for a while, as a signal does, or a hypervisor.
@@ -293,7 +329,7 @@ func (b *box) pause(for_ time.Duration) {
 
 // tree is what the box holds, for the last judgement.
 func (b *box) tree(visit func(path string, data []byte, stat jute.Stat)) error {
-	return b.proc.ensemble.View(func(t *znode.Tree, _ *ensemble.Watches) {
+	return b.proc.Ensemble.View(func(t *znode.Tree, _ *ensemble.Watches) {
 		t.Walk("/", func(path string, data []byte, stat jute.Stat) bool {
 			visit(path, data, stat)
 			return true

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -65,6 +66,9 @@ func newClient(w *world, id int) *client {
 	return c
 }
 
+func (c *client) label() string        { return fmt.Sprint("client ", c.id) }
+func (c *client) from() netip.AddrPort { return c.address }
+
 func (c *client) forgetWatches() {
 	c.data, c.exist, c.child = map[string]bool{}, map[string]bool{}, map[string]bool{}
 }
@@ -104,7 +108,7 @@ func (c *client) connect() {
 		id = c.w.ids[r.IntN(len(c.w.ids))]
 	}
 	c.lastBox = id
-	x, err := c.w.dial(c, c.w.boxes[id])
+	x, err := c.w.dial(c, c.w.boxes[id], zookeeperPort)
 	if err != nil {
 		c.retry = c.w.now() + 20*time.Millisecond + time.Duration(r.Int64N(int64(100*time.Millisecond)))
 		return

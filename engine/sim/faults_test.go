@@ -106,7 +106,7 @@ func (f *faults) someBox() *box {
 	r := f.w.rand()
 	if r.IntN(3) == 0 { // the leader is the most interesting
 		for _, b := range up {
-			if b.proc.ensemble.Status().Role == "leader" {
+			if b.proc.Ensemble.Status().Role == "leader" {
 				return b
 			}
 		}
@@ -198,7 +198,7 @@ func (f *faults) heal(a, b uint64, after time.Duration) {
 		if both && after > time.Second {
 			for _, pair := range [][2]uint64{{a, b}, {b, a}} {
 				if p := f.w.boxes[pair[0]].proc; p != nil {
-					p.ensemble.Gone(pair[1])
+					p.link.gone(pair[1])
 				}
 			}
 		}
@@ -266,7 +266,7 @@ func (f *faults) stop() {
 func (f *faults) resign() {
 	if b := f.someBox(); b != nil && !b.stopping {
 		f.count("resign", b.id)
-		b.proc.ensemble.Resign(func() {})
+		b.proc.Ensemble.Resign(func() {})
 	}
 }
 

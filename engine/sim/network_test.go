@@ -1,16 +1,16 @@
 package sim
 
 import (
-	"errors"
-	"fmt"
+	"slices"
 	"time"
 
-	"cairn/engine/ensemble"
+	boxlink "cairn/engine/link"
 )
 
 // lane is the messages of one kind from one box to another, in order.
 type lane struct {
 	from, to uint64
+	protocol boxlink.Protocol
 	urgent   bool
 }
 
@@ -31,44 +31,30 @@ type network struct {
 	lanes map[lane][][]byte
 	cuts  map[[2]uint64]cut
 	// loss is how many of a thousand messages are lost on an open link.
-	loss int
+	loss   int
+	cables []*cable
 	// delay is the longest time that a message is on its way.
 	delay time.Duration
 }
 
 func (n *network) state(from, to uint64) cut { return n.cuts[[2]uint64{from, to}] }
 
-// port is one process's Transport.
-type port struct {
-	n *network
-	p *process
+func (n *network) latency() time.Duration {
+	return 50*time.Microsecond + time.Duration(n.w.rand().Int64N(int64(n.delay)))
 }
 
-// Send implements ensemble.Transport.
-func (t port) Send(to uint64, message []byte, urgent bool) {
-	n, from := t.n, t.p.box.id
-	if t.p.dead {
-		return
-	}
-	lost := n.state(from, to) == lossy || n.w.rand().IntN(1000) < n.loss
-	n.w.trace("link %d to %d %d bytes urgent %v lost %v", from, to, len(message), urgent, lost)
+// send puts a message on its way, or loses it.
+func (n *network) send(from *process, l lane, message []byte) {
+	lost := n.state(l.from, l.to) == lossy || n.w.rand().IntN(1000) < n.loss
+	n.w.trace("link %d to %d protocol %d %d bytes urgent %v lost %v", l.from, l.to, l.protocol, len(message), l.urgent, lost)
 	if lost {
 		if n.w.rand().IntN(2) == 0 {
-			n.w.sched.After(n.latency(), "lost", func() {
-				if !t.p.dead {
-					t.p.ensemble.Unreachable(to)
-				}
-			})
+			n.w.sched.After(n.latency(), "lost", func() { from.link.lost(l) })
 		}
 		return
 	}
-	l := lane{from, to, urgent}
 	n.lanes[l] = append(n.lanes[l], message)
 	n.w.sched.After(n.latency(), "link", func() { n.arrive(l) })
-}
-
-func (n *network) latency() time.Duration {
-	return 50*time.Microsecond + time.Duration(n.w.rand().Int64N(int64(n.delay)))
 }
 
 // arrive brings the next message of a lane.
@@ -82,18 +68,9 @@ func (n *network) arrive(l lane) {
 	}
 	message := n.lanes[l][0]
 	n.lanes[l] = n.lanes[l][1:]
-	p := n.w.boxes[l.to].proc
-	if p == nil || n.state(l.from, l.to) == lossy {
-		return
+	if p := n.w.boxes[l.to].proc; p != nil && n.state(l.from, l.to) != lossy {
+		p.link.message(l, message)
 	}
-	if err := p.ensemble.Receive(l.from, message); err != nil && !harmless(err) {
-		n.w.failf("box %d does not take a message of box %d: %v", l.to, l.from, err)
-	}
-}
-
-// harmless are errors of a box that is busy or at its end.
-func harmless(err error) bool {
-	return errors.Is(err, ensemble.ErrFull) || errors.Is(err, ensemble.ErrClosed) || errors.Is(err, ensemble.ErrFailed)
 }
 
 // forget loses what a dead process had sent, before its successor sends.
@@ -107,66 +84,10 @@ func (n *network) forget(from uint64) {
 
 // reached is the process at the other end, if there is one and a message gets through now.
 func (n *network) reached(from, to uint64) *process {
-	if n.state(from, to) != open {
+	if n.state(from, to) != open || n.w.boxes[to].paused {
 		return nil
 	}
 	return n.w.boxes[to].proc
-}
-
-// SendSnapshot implements ensemble.Transport.
-func (t port) SendSnapshot(to, index uint64, message []byte) {
-	n := t.n
-	if t.p.dead {
-		return
-	}
-	n.w.sched.After(time.Duration(n.w.rand().Int64N(int64(50*time.Millisecond))), "snapshot", func() {
-		if t.p.dead {
-			return
-		}
-		err := n.carry(t.p, to, index, message)
-		n.w.trace("snapshot %d from %d to %d: %v", index, t.p.box.id, to, err)
-		t.p.ensemble.SnapshotSent(to, err == nil)
-	})
-}
-
-func (n *network) carry(from *process, to, index uint64, message []byte) error {
-	p := n.reached(from.box.id, to)
-	if p == nil || p.box.paused {
-		return errRefused
-	}
-	src, err := from.ensemble.OpenSnapshot(index)
-	if err != nil {
-		return fmt.Errorf("open: %w", errRefused) // a newer one has taken its place
-	}
-	defer src.Close()
-	n.w.snapshots++
-	if err := p.ensemble.ReceiveSnapshot(from.box.id, message, src.Size, src); err != nil {
-		if !harmless(err) && !p.faulty() {
-			n.w.failf("box %d does not take the snapshot %d of box %d: %v", to, index, from.box.id, err)
-		}
-		return errRefused
-	}
-	return nil
-}
-
-// ask is a process's Deps.Ask.
-func (n *network) ask(p *process, to uint64, question []byte, done func([]byte, error)) {
-	from := p.box.id
-	refuse := func() { n.w.sched.After(n.latency(), "no answer", func() { done(nil, errRefused) }) }
-	n.w.sched.After(n.latency(), "question", func() {
-		other := n.reached(from, to)
-		if other == nil || p.dead {
-			refuse()
-			return
-		}
-		other.ensemble.Answer(from, question, func(answer []byte) {
-			if answer == nil || n.state(to, from) != open {
-				refuse()
-				return
-			}
-			n.w.sched.After(n.latency(), "answer", func() { done(answer, nil) })
-		})
-	})
 }
 
 // gone tells the others that a box's connections ended.
@@ -178,9 +99,27 @@ func (n *network) gone(box uint64) {
 		}
 		p := b.proc
 		n.w.sched.After(n.latency(), "gone", func() {
-			if !p.dead && n.state(box, id) == open {
-				p.ensemble.Gone(box)
+			if n.state(box, id) == open {
+				p.link.gone(box)
 			}
 		})
 	}
+}
+
+// ended is the end of a process. told: its kernel says so to the others.
+func (n *network) ended(p *process, told bool) {
+	for _, c := range n.cables {
+		c.ended(p, told)
+	}
+	if told {
+		n.gone(p.box.id)
+	}
+}
+
+// collect sends on what the processes have written on cables. It is called when all goroutines are still.
+func (n *network) collect() {
+	for _, c := range n.cables {
+		c.collect()
+	}
+	n.cables = slices.DeleteFunc(n.cables, (*cable).over)
 }

@@ -11,10 +11,11 @@ import (
 // pipeBytesMax is how much a server may write before its client's side takes it, as a socket's buffer.
 const pipeBytesMax = 256 << 10
 
-// pipe is the server's end of one client's connection. The world moves bytes in and out of it; the server's goroutines
+// pipe is a process's end of a connection. The world moves bytes in and out of it; the server's goroutines
 // wait at it, durably in the eyes of synctest.
 type pipe struct {
 	remote netip.AddrPort
+	local  netip.AddrPort
 
 	mu          sync.Mutex // protects what follows; nothing is called while it is held
 	changed     sync.Cond
@@ -155,7 +156,7 @@ func (p *pipe) SetWriteDeadline(t time.Time) error {
 }
 
 // LocalAddr implements net.Conn.
-func (p *pipe) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(p.remote) }
+func (p *pipe) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(p.local) }
 
 // RemoteAddr implements net.Conn.
 func (p *pipe) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(p.remote) }

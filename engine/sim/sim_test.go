@@ -101,6 +101,17 @@ func TestABugIsFound(t *testing.T) {
 	}
 }
 
+// sameTrace compares two traces of a seed.
+func sameTrace(t *testing.T, seed uint64, a, b []string) {
+	t.Helper()
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+			t.Fatalf("seed %d: of %d and %d lines, line %d is\n%s\nand\n%s", seed, len(a), len(b), i+1, strings.Join(a[max(0, i-5):min(len(a), i+1)], "\n"),
+				strings.Join(b[max(0, i-5):min(len(b), i+1)], "\n"))
+		}
+	}
+}
+
 // One seed is one trace, byte for byte: every step, every frame and message, every batch that is applied. Two seeds are
 // two.
 func TestASeedReplays(t *testing.T) {
@@ -110,13 +121,8 @@ func TestASeedReplays(t *testing.T) {
 		return strings.Split(w.lines.String(), "\n")
 	}
 	for seed := uint64(101); seed <= 103; seed++ {
-		a, b := trace(seed), trace(seed)
-		for i := range max(len(a), len(b)) {
-			if i >= len(a) || i >= len(b) || a[i] != b[i] {
-				t.Fatalf("seed %d: of %d and %d lines, line %d is\n%s\nand\n%s", seed, len(a), len(b), i+1, strings.Join(a[max(0, i-5):min(len(a), i+1)], "\n"),
-					strings.Join(b[max(0, i-5):min(len(b), i+1)], "\n"))
-			}
-		}
+		a := trace(seed)
+		sameTrace(t, seed, a, trace(seed))
 		if len(a) < 5000 {
 			t.Fatalf("seed %d: a trace of %d lines: nothing happened", seed, len(a))
 		}

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 )
 
@@ -15,8 +16,9 @@ var errRefused = errors.New("connection refused")
 type wire struct {
 	w      *world
 	id     int
-	client *client
+	client user
 	box    *box
+	proc   *process // at the other end
 	pipe   *pipe
 	// up and down are chunks on their way to the server and to the client; nil is the end of the stream.
 	up, down [][]byte
@@ -28,14 +30,30 @@ type wire struct {
 	clientGone bool
 }
 
-// dial connects a client to a box, if there is a process that listens.
-func (w *world) dial(c *client, b *box) (*wire, error) {
+// user is whose connection a wire is.
+type user interface {
+	// label names it in traces, and from is its address.
+	label() string
+	from() netip.AddrPort
+	// receive takes what the server has sent, lost is told once that the connection has ended.
+	receive(x *wire, b []byte)
+	lost(x *wire, why string)
+	// drop has it give the connection up.
+	drop(why string)
+}
+
+// dial connects somebody to a box, if there is a process that listens on the port.
+func (w *world) dial(c user, b *box, port int) (*wire, error) {
 	if b.proc == nil || b.paused {
 		return nil, errRefused
 	}
 	w.wireCount++
-	x := &wire{w: w, id: w.wireCount, client: c, box: b, pipe: newPipe(c.address)}
-	if err := b.proc.server.ServeConn(x.pipe, c.address); err != nil {
+	x := &wire{w: w, id: w.wireCount, client: c, box: b, proc: b.proc, pipe: newPipe(c.from())}
+	d := b.proc.doors[port]
+	if d == nil {
+		return nil, errRefused
+	}
+	if err := d.connect(x.pipe); err != nil {
 		return nil, err
 	}
 	w.wires = append(w.wires, x)
@@ -52,7 +70,7 @@ func (x *wire) send(b []byte) {
 	if x.clientGone {
 		return
 	}
-	x.w.trace("wire %d client %d sends %d bytes %x", x.id, x.client.id, len(b), sum(b))
+	x.w.trace("wire %d %s sends %d bytes %x", x.id, x.client.label(), len(b), sum(b))
 	x.up = append(x.up, b)
 	x.w.sched.After(x.latency(), "up", x.arriveUp)
 }
@@ -117,7 +135,7 @@ func (x *wire) arriveDown() {
 	}
 	b := x.down[0]
 	x.down = x.down[1:]
-	x.w.trace("wire %d client %d reads %d bytes", x.id, x.client.id, len(b))
+	x.w.trace("wire %d %s reads %d bytes", x.id, x.client.label(), len(b))
 	if b == nil {
 		x.clientGone = true
 		x.client.lost(x, "the server closed the connection")

@@ -16,9 +16,11 @@ import (
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/zkserver"
 	"cairn/engine/limits"
+	"cairn/engine/node"
 	"cairn/engine/sim/history"
 	"cairn/platform/clock"
 	"cairn/platform/mailbox"
+	"cairn/platform/vfs"
 )
 
 // world is one run: everything follows from the seed.
@@ -37,10 +39,12 @@ type world struct {
 	clients               []*client
 	record                *history.Recorder
 	sessionTimeout        time.Duration
-	limits                limits.ZooKeeper
+	limits                limits.Limits
 	linearizable          bool // the servers answer no read that may be stale
+	shardStepped          bool // in this step
 	prepared              int  // of what everybody works on
 	over                  bool
+	kafka                 *kafka // nil: the boxes have no broker
 
 	faults faults
 	dir    string
@@ -49,7 +53,10 @@ type world struct {
 	leaders map[uint64]uint64 // by term
 	digests map[uint64]digest // by index
 	failure string
+	stuck   bool           // what failed is that not all are whole in the end
 	broken  map[string]int // rules of the history, by name
+
+	ending []*process // being closed
 
 	lines  *strings.Builder // the whole trace, where a test wants it
 	recent []string         // its end
@@ -70,6 +77,10 @@ type config struct {
 	seconds int
 	// calm: no faults.
 	calm bool
+	// brokers: the boxes have the broker's wing, and Kafka's clients use it.
+	brokers bool
+	// bug has the boxes make a mistake.
+	bug func(*node.Adjust)
 	// trace keeps all of it.
 	trace bool
 	// server has the last word about the servers.
@@ -87,7 +98,10 @@ const (
 func newWorld(t *testing.T, cfg config) *world {
 	w := &world{t: t, cfg: cfg, clock: clock.NewVirtual(time.Unix(1_700_000_000, 0)), began: time.Now()}
 	w.sched = mailbox.NewScheduler(cfg.seed, w.clock)
-	w.sched.Trace = func(line string) { w.trace("%s", line) }
+	w.sched.Trace = func(line string) {
+		w.shardStepped = w.shardStepped || strings.Contains(line, "step shard")
+		w.note(line)
+	}
 	w.broken = map[string]int{}
 	w.leaders, w.digests, w.boxes = map[uint64]uint64{}, map[uint64]digest{}, map[uint64]*box{}
 	w.record = history.NewRecorder(func() time.Duration { return w.now() })
@@ -96,9 +110,12 @@ func newWorld(t *testing.T, cfg config) *world {
 	}
 	w.dir = tempDir(t)
 	w.shape()
+	if cfg.brokers {
+		w.kafka = newKafka(w)
+	}
 	w.net = &network{w: w, lanes: map[lane][][]byte{}, cuts: map[[2]uint64]cut{}, delay: 2 * time.Millisecond}
 	for _, id := range w.ids {
-		w.boxes[id] = &box{w: w, id: id, dir: fmt.Sprintf("%s/box%d.0", w.dir, id), wall: wallClock{Virtual: w.clock}}
+		w.boxes[id] = &box{w: w, id: id, dir: fmt.Sprintf("%s/box%d.0", w.dir, id), wall: wallClock{Virtual: w.clock}, mem: vfs.NewMem()}
 	}
 	return w
 }
@@ -124,7 +141,7 @@ func (w *world) shape() {
 	slices.Reverse(w.learners)
 	w.limits = smallLimits()
 	if r.IntN(3) == 0 { // a box that lags is brought a snapshot soon
-		w.limits.SnapshotEntries, w.limits.CatchUpEntries = 40, 10
+		w.limits.ZooKeeper.SnapshotEntries, w.limits.ZooKeeper.CatchUpEntries = 40, 10
 	}
 	w.linearizable = r.IntN(4) == 0 && w.cfg.server == nil
 	w.sessionTimeout = 2*time.Second + time.Duration(r.Int64N(int64(4*time.Second)))
@@ -136,7 +153,10 @@ func (w *world) now() time.Duration { return w.clock.Now().Mono }
 
 // trace notes one thing that happens.
 func (w *world) trace(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
+	w.note(fmt.Sprintf(format, args...))
+}
+
+func (w *world) note(line string) {
 	w.hash = w.hash*1_099_511_628_211 ^ sum([]byte(line))
 	if w.lines != nil {
 		w.lines.WriteString(line + "\n")
@@ -160,14 +180,6 @@ func (w *world) failf(format string, args ...any) {
 	}
 }
 
-func (w *world) serverConfig() zkserver.Config {
-	cfg := zkserver.Config{Limits: w.limits, TickTime: tick, LinearizableReads: w.linearizable}
-	if w.cfg.server != nil {
-		cfg = w.cfg.server(cfg)
-	}
-	return cfg
-}
-
 // step is the world's: one step of the scheduler, and then everything that follows from it at once.
 func (w *world) step() {
 	before := w.now()
@@ -183,25 +195,31 @@ func (w *world) step() {
 		x.collect()
 	}
 	w.wires = slices.DeleteFunc(w.wires, (*wire).over)
+	w.net.collect()
+	w.reap()
 	for _, id := range w.ids {
 		w.look(w.boxes[id])
 	}
+	w.shardStepped = false
 }
 
 // look checks what must hold of a box, and follows it when it ends by itself.
 func (w *world) look(b *box) {
 	b.watchPower()
-	if b.proc == nil {
+	if b.proc == nil || b.stopping {
 		return
 	}
-	s := b.proc.ensemble.Status()
+	s := b.proc.Ensemble.Status()
 	if s.Role == "leader" && !b.proc.dead {
 		if other, ok := w.leaders[s.Term]; ok && other != b.id {
 			w.failf("boxes %d and %d lead in term %d", other, b.id, s.Term)
 		}
 		w.leaders[s.Term] = b.id
 	}
-	if err := b.proc.ensemble.Failed(); err != nil {
+	if w.kafka != nil && w.shardStepped {
+		w.kafka.look(b)
+	}
+	if err := b.proc.Ensemble.Failed(); err != nil {
 		if !b.proc.faulty() {
 			w.failf("box %d failed: %v", b.id, err)
 		}
@@ -209,6 +227,24 @@ func (w *world) look(b *box) {
 		b.kill()
 		w.restart(b)
 	}
+}
+
+// reap is what follows when a process has closed.
+func (w *world) reap() {
+	w.ending = slices.DeleteFunc(w.ending, func(p *process) bool {
+		if !p.closed {
+			return false
+		}
+		if p.left != "" {
+			_ = os.RemoveAll(p.left) // memory, mostly
+		}
+		if b := p.box; b.proc == p {
+			b.end(true)
+			b.stopping = false
+			b.stopped()
+		}
+		return true
+	})
 }
 
 // restart opens a box that is down, after a while.
@@ -251,11 +287,11 @@ func (w *world) run() {
 	for _, id := range w.ids {
 		w.boxes[id].open()
 	}
-	for id := range 5 {
-		w.clients = append(w.clients, newClient(w, id+1))
-	}
-	if !w.runUntil(quietMax, func() bool { return w.prepared == len(directories)+len(pair) }) {
+	if !w.runUntil(quietMax, w.populate()) {
 		w.failf("the ensemble does not come up: %s", w.describe())
+	}
+	if w.kafka != nil {
+		w.kafka.start()
 	}
 	if !w.cfg.calm {
 		w.faults.start(w)
@@ -267,6 +303,18 @@ func (w *world) run() {
 	w.end()
 }
 
+// populate brings in who uses the boxes; the result tells whether what they work on is there.
+func (w *world) populate() (ready func() bool) {
+	if k := w.kafka; k != nil {
+		k.admin = newAdmin(w)
+		return func() bool { return k.admin.ready }
+	}
+	for id := range 5 {
+		w.clients = append(w.clients, newClient(w, id+1))
+	}
+	return func() bool { return w.prepared == len(directories)+len(pair) }
+}
+
 // settle waits until all serve, have the same tree, and the clients have read everything once more.
 func (w *world) settle() {
 	if w.failure != "" {
@@ -275,7 +323,13 @@ func (w *world) settle() {
 	for _, c := range w.clients {
 		c.draining = true
 	}
+	if w.kafka != nil {
+		w.kafka.drain()
+	}
 	calm := func() bool {
+		if w.kafka != nil && !w.kafka.whole() {
+			return false
+		}
 		for _, c := range w.clients {
 			if !c.ready || len(c.pending) > 0 || !c.audited() {
 				return false
@@ -290,7 +344,7 @@ func (w *world) settle() {
 		}
 		return true
 	}
-	if !w.runUntil(quietMax, calm) && w.failure == "" {
+	if w.stuck = !w.runUntil(quietMax, calm) && w.failure == ""; w.stuck {
 		w.failf("all faults ended %v ago, and not all serve and agree: %s", quietMax, w.describe())
 	}
 }
@@ -299,8 +353,8 @@ func (b *box) appliedIndex() (uint64, bool) {
 	if b.proc == nil {
 		return 0, false
 	}
-	index, _ := b.proc.ensemble.Applied()
-	return index, b.proc.ensemble.Serving()
+	index, _ := b.proc.Ensemble.Applied()
+	return index, b.proc.Ensemble.Serving()
 }
 
 func (w *world) describe() string {
@@ -311,19 +365,24 @@ func (w *world) describe() string {
 			parts = append(parts, fmt.Sprintf("box %d is down", id))
 			continue
 		}
-		s := b.proc.ensemble.Status()
+		s := b.proc.Ensemble.Status()
 		parts = append(parts, fmt.Sprintf("box %d %s term %d leader %d applied %d serving %v paused %v voters %v learners %v", id, s.Role, s.Term, s.Leader,
 			s.Applied, s.Serving, b.paused, s.Voters, s.Learners))
 	}
 	for _, c := range w.clients {
 		parts = append(parts, fmt.Sprintf("client %d ready %v box %d pending %d audited %d", c.id, c.ready, c.lastBox, len(c.pending), c.work.audited))
 	}
+	if w.kafka != nil {
+		parts = append(parts, w.kafka.describe())
+	}
 	return strings.Join(parts, "; ")
 }
 
 // end takes everything down, so that no goroutine is left in the bubble. The trees are judged before.
 func (w *world) end() {
-	if w.failure == "" {
+	if w.failure == "" && w.kafka != nil {
+		w.kafka.judge()
+	} else if w.failure == "" {
 		w.judgeTrees()
 	}
 	for _, c := range w.clients {
@@ -332,13 +391,21 @@ func (w *world) end() {
 		}
 	}
 	for _, id := range w.ids {
-		b := w.boxes[id]
-		if b.proc != nil {
-			b.end(false).close()
+		if b := w.boxes[id]; b.proc != nil {
+			b.end(true).close()
 		}
 	}
-	synctest.Wait()
+	for range endSteps {
+		if len(w.ending) == 0 {
+			return
+		}
+		w.step()
+	}
+	panic(fmt.Sprintf("seed %d: %d processes do not close", w.cfg.seed, len(w.ending)))
 }
+
+// endSteps is how many steps all processes together may take to close.
+const endSteps = 1 << 20
 
 // judgeTrees compares every box's tree with what was acknowledged.
 func (w *world) judgeTrees() {

@@ -1,8 +1,10 @@
 package mailbox
 
 import (
+	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"cairn/platform/clock"
@@ -14,7 +16,10 @@ type Scheduler struct {
 	clock *clock.Virtual
 	rand  *rand.Rand
 	tasks []*scheduled
-	works []work
+	works laterWorks // not due yet
+	due   []work
+	count uint64 // of works
+	ready []int  // of the present step
 	// Trace, when set, is told of each step before it is taken.
 	Trace func(line string)
 	steps int
@@ -25,8 +30,35 @@ type work struct {
 	run  func()
 	then func()
 	at   time.Duration
+	nth  uint64 // of two with one time the older comes first
 	// group that it belongs to, or nil.
 	group *Group
+}
+
+// laterWorks is a heap, the earliest first.
+type laterWorks []work
+
+// Len implements heap.Interface.
+func (h laterWorks) Len() int { return len(h) }
+
+// Less implements heap.Interface.
+func (h laterWorks) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].nth < h[j].nth
+}
+
+// Swap implements heap.Interface.
+func (h laterWorks) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *laterWorks) Push(x any) { *h = append(*h, x.(work)) }
+
+// Pop implements heap.Interface.
+func (h *laterWorks) Pop() any {
+	last := len(*h) - 1
+	w := (*h)[last]
+	(*h)[last] = work{}
+	*h = (*h)[:last]
+	return w
 }
 
 // NewScheduler returns a scheduler whose every choice follows from seed.
@@ -55,7 +87,11 @@ func (s *Scheduler) delay() time.Duration {
 	return time.Duration(s.rand.Int64N(int64(3 * time.Millisecond)))
 }
 
-func (s *Scheduler) enqueue(w work) { s.works = append(s.works, w) }
+func (s *Scheduler) enqueue(w work) {
+	s.count++
+	w.nth = s.count
+	heap.Push(&s.works, w)
+}
 
 func (s *Scheduler) drive(t task) driver { return s.add(t, nil) }
 
@@ -96,31 +132,29 @@ func (s *Scheduler) Step() bool { return s.stepBefore(0) }
 // stepBefore is Step, but does not move the clock beyond limit; 0 is no limit.
 func (s *Scheduler) stepBefore(limit time.Duration) bool {
 	now := s.clock.Now().Mono
-	ready := make([]int, 0, len(s.tasks)+len(s.works))
+	for len(s.works) > 0 && s.works[0].at <= now {
+		s.due = append(s.due, heap.Pop(&s.works).(work))
+	}
+	ready := s.ready[:0]
 	next := time.Duration(0)
-	later := func(at time.Duration) {
-		if next == 0 || at < next {
-			next = at
-		}
+	if len(s.works) > 0 {
+		next = s.works[0].at
 	}
 	for i, d := range s.tasks {
 		switch {
 		case d.done || d.group != nil && d.group.paused:
 		case d.runnable || d.wake != 0 && d.wake <= now:
 			ready = append(ready, i)
-		case d.wake != 0:
-			later(d.wake)
+		case d.wake != 0 && (next == 0 || d.wake < next):
+			next = d.wake
 		}
 	}
-	for i, w := range s.works {
-		switch {
-		case w.group != nil && w.group.paused:
-		case w.at <= now:
+	for i := range s.due {
+		if w := &s.due[i]; w.group == nil || !w.group.paused {
 			ready = append(ready, len(s.tasks)+i)
-		default:
-			later(w.at)
 		}
 	}
+	s.ready = ready
 	if len(ready) == 0 {
 		if next == 0 || limit != 0 && next > limit {
 			return false
@@ -167,8 +201,8 @@ func (s *Scheduler) forget(d *scheduled) {
 }
 
 func (s *Scheduler) runWork(i int) {
-	w := s.works[i]
-	s.works = append(s.works[:i], s.works[i+1:]...)
+	w := s.due[i]
+	s.due = slices.Delete(s.due, i, i+1)
 	if s.Trace != nil {
 		s.Trace(fmt.Sprintf("%d %v work %s", s.steps, s.clock.Now().Mono, w.name))
 	}

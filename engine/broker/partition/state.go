@@ -86,6 +86,9 @@ func (s *State) Lead(epoch int32, m Membership, now time.Duration) error {
 	return nil
 }
 
+// ForgetEpoch forgets which epoch the log holds, so that the box may lead in it again. Nothing but a bug on purpose asks for it.
+func (s *State) ForgetEpoch() { s.logEpoch = -1 }
+
 // Resign ends this box's leadership: it follows, or waits for somebody to follow. epoch is that of the new leader, or the
 // present one where none is known.
 func (s *State) Resign(epoch int32) {

@@ -241,6 +241,9 @@ func (s *shard) followStart(r *Replica, start int64) error {
 func (s *shard) tellVouched(r *Replica) {
 	o := &r.own
 	offset, ok := o.state.Vouches()
+	if s.cfg.bugs[VouchByPosition] {
+		offset = o.state.End()
+	}
 	_, epoch := o.state.Leader()
 	if !ok || o.err != nil || offset == o.vouched && epoch == o.vouchedIn {
 		return

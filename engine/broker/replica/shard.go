@@ -372,6 +372,9 @@ func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done fun
 		done(o.state.LogEpoch(), o.err)
 		return
 	}
+	if s.cfg.bugs[LeadOldEpochs] {
+		o.state.ForgetEpoch()
+	}
 	if err := o.state.Lead(epoch, m, s.now.Mono); err != nil {
 		done(o.state.LogEpoch(), err)
 		return

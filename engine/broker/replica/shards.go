@@ -23,6 +23,8 @@ type ShardsConfig struct {
 	StageBytesMax int
 	// WaitersMax bounds the long polls that wait at one partition; the oldest is woken early beyond it.
 	WaitersMax int
+
+	bugs bugs // see WithBug
 }
 
 // Deps is the outside of the shards.

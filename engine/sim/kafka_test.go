@@ -1,0 +1,83 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cairn/engine/broker/replica"
+	"cairn/engine/broker/topics"
+	"cairn/engine/node"
+)
+
+// Whole boxes with brokers die, lose power, are cut off, stand still and come back, while producers and consumers work: nothing that was
+// acknowledged is lost, doubled or out of order, no two boxes lead in one epoch or disagree on a byte, and all replicas are whole when
+// it is over.
+func TestBrokers(t *testing.T) {
+	total := map[string]int{}
+	steps := 0
+	began := time.Now()
+	for seed := *from; seed < *from+uint64(*seeds); seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w := simulate(t, config{seed: seed, seconds: *seconds, brokers: true, trace: *traces != ""})
+			if *traces != "" {
+				if err := os.WriteFile(filepath.Join(*traces, fmt.Sprint("brokers", seed)), []byte(w.lines.String()), 0o600); err != nil {
+					t.Error(err)
+				}
+			}
+			w.report(t)
+			for name, n := range w.faults.counts {
+				total[name] += n
+			}
+			total["acknowledged"] += w.kafka.acks
+			total["read"] += w.kafka.reads
+			total["consumers restarted"] += w.kafka.restarts
+			total["logs cut"] += w.kafka.cutLogs
+			total["moves"] += w.kafka.admin.moves
+			steps += w.steps
+		})
+	}
+	t.Logf("%d seeds of %d s in %v: %d steps, %v", *seeds, *seconds, time.Since(began).Round(time.Millisecond), steps, total)
+}
+
+// One seed is one trace with brokers too.
+func TestBrokersReplay(t *testing.T) {
+	trace := func(seed uint64) []string {
+		w := simulate(t, config{seed: seed, seconds: 5, brokers: true, trace: true})
+		w.report(t)
+		return strings.Split(w.lines.String(), "\n")
+	}
+	for seed := uint64(301); seed <= 303; seed++ {
+		sameTrace(t, seed, trace(seed), trace(seed))
+	}
+}
+
+// The three mistakes that a replicated log is lost by are each found, within a few seeds.
+func TestBrokerBugsAreFound(t *testing.T) {
+	for name, bug := range map[string]func(*node.Adjust){
+		"a follower's fetch position moves the high watermark": func(a *node.Adjust) {
+			a.Shards = func(c *replica.ShardsConfig) { *c = c.WithBug(t, replica.VouchByPosition) }
+		},
+		"a restarted leader leads in its old epoch": func(a *node.Adjust) {
+			a.Shards = func(c *replica.ShardsConfig) { *c = c.WithBug(t, replica.LeadOldEpochs) }
+			a.Topics = func(c *topics.Config) { *c = c.WithLeadingAtOnce(t) }
+		},
+		"a box deletes by a stale catalog": func(a *node.Adjust) { a.StaleCatalog = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(401); seed < 401+bugSeeds; seed++ {
+				if w := simulate(t, config{seed: seed, seconds: 20, brokers: true, bug: bug}); w.failure != "" && !w.stuck {
+					t.Logf("seed %d: %s", seed, w.failure)
+					return
+				}
+			}
+			t.Errorf("%d seeds, and nobody notices", bugSeeds)
+		})
+	}
+}
+
+// bugSeeds are the seeds within which a bug must be found.
+const bugSeeds = 40

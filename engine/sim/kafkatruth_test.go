@@ -1,0 +1,335 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cairn/engine/broker/batch"
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/replica"
+)
+
+// kafka is the broker's part of the world: who uses it, and what must hold.
+type kafka struct {
+	w          *world
+	topics     []string
+	partitions []partitionName
+	truth      map[partitionName]*truth
+	producers  []*producer
+	consumers  []*consumer
+	admin      *admin
+	ids        map[int64]string // whose a producer id is
+	looked     map[*replica.Replica]*replica.View
+	all        []*replica.Replica // of the present look
+
+	acks, reads, restarts, cutLogs int
+}
+
+// truth is what is known of a partition for good.
+type truth struct {
+	values  map[int64]string // what was acknowledged, or read, at an offset
+	where   map[string]int64 // the offset of each
+	last    int64            // the greatest offset in values
+	written map[place]stamp  // what any box ever had
+	leaders map[int32]uint64 // by epoch
+	high    map[int32]int64  // the greatest high watermark in each epoch, by its leader
+}
+
+// place is a batch's first offset under a leader epoch.
+type place struct {
+	epoch  int32
+	offset int64
+}
+
+// stamp is what tells the bytes of batches apart.
+type stamp struct {
+	crc    uint32
+	length int32
+	box    uint64
+}
+
+func newKafka(w *world) *kafka {
+	k := &kafka{w: w, truth: map[partitionName]*truth{}, ids: map[int64]string{}, looked: map[*replica.Replica]*replica.View{}}
+	for _, name := range []string{"a", "b", "c"} {
+		k.topics = append(k.topics, name)
+		for n := range int32(2) {
+			k.partitions = append(k.partitions, partitionName{name, n})
+		}
+	}
+	for _, p := range k.partitions {
+		k.truth[p] = &truth{values: map[int64]string{}, where: map[string]int64{}, written: map[place]stamp{}, leaders: map[int32]uint64{}, high: map[int32]int64{}, last: -1}
+	}
+	return k
+}
+
+// start brings in who produces and consumes.
+func (k *kafka) start() {
+	for n := range 3 {
+		k.producers = append(k.producers, newProducer(k.w, n))
+	}
+	for n := range 2 {
+		k.consumers = append(k.consumers, newConsumer(k.w, n))
+	}
+}
+
+// drain has nothing new begin.
+func (k *kafka) drain() {
+	k.admin.calm = true
+	for _, p := range k.producers {
+		p.draining = true
+	}
+}
+
+func (t *truth) end() int64 { return t.last + 1 }
+
+// settleOn notes a value for good.
+func (k *kafka) settleOn(p partitionName, offset int64, value, how string) {
+	t := k.truth[p]
+	if known, ok := t.values[offset]; ok && known != value {
+		k.w.failf("%v: at offset %d was %q, and %q is %s there", p, offset, known, value, how)
+	}
+	if at, ok := t.where[value]; ok && at != offset {
+		k.w.failf("%v: %q was at offset %d, and is %s at %d", p, value, at, how, offset)
+	}
+	t.values[offset], t.where[value] = value, offset
+	t.last = max(t.last, offset)
+}
+
+func (k *kafka) acknowledged(p partitionName, offset int64, values []string) {
+	for i, v := range values {
+		k.acks++
+		k.settleOn(p, offset+int64(i), v, "acknowledged")
+	}
+}
+
+func (k *kafka) consumed(p partitionName, offset int64, value string) {
+	k.reads++
+	k.settleOn(p, offset, value, "read")
+}
+
+func (k *kafka) producerID(p *producer, id int64) {
+	if other, ok := k.ids[id]; ok {
+		k.w.failf("%s is given the producer id %d, as was %s", p.name, id, other)
+	}
+	k.ids[id] = p.name
+}
+
+// parse reads what a producer wrote into a record.
+func (k *kafka) parse(value string, p partitionName, number *int32) (who string, err error) {
+	at := strings.Index(value, " "+p.String()+" ")
+	if at < 0 {
+		return "", fmt.Errorf("%q does not belong here", value)
+	}
+	_, err = fmt.Sscan(value[at+len(p.String())+2:], number)
+	return value[:at], err
+}
+
+// look checks what must hold of a box's partitions whenever something may have changed.
+func (k *kafka) look(b *box) {
+	if b.proc.Replicas == nil {
+		return
+	}
+	k.all = k.all[:0]
+	b.proc.Replicas(func(r *replica.Replica) {
+		if r.View() != k.looked[r] {
+			k.all = append(k.all, r)
+		}
+	})
+	slices.SortFunc(k.all, func(x, y *replica.Replica) int {
+		a, b := x.TopicPartition(), y.TopicPartition()
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	for _, r := range k.all {
+		v, old := r.View(), k.looked[r]
+		k.looked[r] = v
+		k.changed(b, r, old, v)
+	}
+}
+
+func (k *kafka) changed(b *box, r *replica.Replica, old, v *replica.View) {
+	tp := r.TopicPartition()
+	p := partitionName{tp.Topic, tp.Partition}
+	t := k.truth[p]
+	if t == nil || v.Err != nil {
+		return
+	}
+	k.w.trace("box %d %v leader %v epoch %d start %d high %d end %d", b.id, p, v.Leader, v.LeaderEpoch, v.Start, v.HighWatermark, v.End)
+	if v.Leader {
+		if other, ok := t.leaders[v.LeaderEpoch]; ok && other != b.id {
+			k.w.failf("%v: boxes %d and %d lead in epoch %d", p, other, b.id, v.LeaderEpoch)
+		}
+		t.leaders[v.LeaderEpoch] = b.id
+		for epoch, high := range t.high {
+			if epoch < v.LeaderEpoch && v.End < high {
+				k.w.failf("%v: box %d leads in epoch %d with a log that ends at %d, and %d was acknowledged in epoch %d", p, b.id, v.LeaderEpoch, v.End, high, epoch)
+			}
+		}
+		t.high[v.LeaderEpoch] = max(t.high[v.LeaderEpoch], v.HighWatermark)
+	}
+	if old != nil && old.Err == nil && v.HighWatermark < old.HighWatermark {
+		k.w.failf("%v: the high watermark of box %d goes back from %d to %d", p, b.id, old.HighWatermark, v.HighWatermark)
+	}
+	if v.HighWatermark > v.End {
+		k.w.failf("%v: the high watermark of box %d is %d, its log ends at %d", p, b.id, v.HighWatermark, v.End)
+	}
+	k.written(b, p, t, old, v)
+}
+
+// written looks at the batches that are new: no two that differ under one epoch and offset.
+func (k *kafka) written(b *box, p partitionName, t *truth, old, v *replica.View) {
+	from := v.Start
+	if old != nil && old.Err == nil && old.End <= v.End && old.Log.LatestEpoch() == v.Log.LatestEpoch() {
+		from = max(old.End, v.Start)
+	} else if old != nil && old.End > v.End {
+		k.cutLogs++
+	}
+	if from >= v.End {
+		return
+	}
+	err := v.Log.Scan(from, v.End, func(h *batch.Header, _ []byte) error {
+		at, is := place{h.LeaderEpoch, h.BaseOffset}, stamp{h.CRC, h.Length, b.id}
+		if was, ok := t.written[at]; ok && (was.crc != is.crc || was.length != is.length) {
+			return fmt.Errorf("boxes %d and %d have batches that differ in epoch %d at %d", was.box, b.id, at.epoch, at.offset)
+		} else if !ok {
+			t.written[at] = is
+		}
+		return nil
+	})
+	if err != nil && !b.proc.faulty() {
+		k.w.failf("%v: box %d: %v", p, b.id, err)
+	}
+}
+
+// whole tells whether every partition is led, all its replicas are in sync and have everything, and everybody has read it.
+func (k *kafka) whole() bool {
+	for _, p := range k.producers {
+		if !p.idle() {
+			return false
+		}
+	}
+	for _, c := range k.consumers {
+		if !c.done() {
+			return false
+		}
+	}
+	return k.describe() == ""
+}
+
+// describe says what is missing for that.
+func (k *kafka) describe() string {
+	var lacks []string
+	for _, id := range k.w.ids {
+		b := k.w.boxes[id]
+		if b.proc == nil {
+			return fmt.Sprintf("box %d is down", id)
+		}
+		s := b.proc.Catalog()
+		for _, p := range k.partitions {
+			topic := s.Topic(p.topic)
+			if topic == nil || int(p.partition) >= len(topic.Partitions) {
+				lacks = append(lacks, fmt.Sprintf("box %d does not know %v", id, p))
+				continue
+			}
+			state := topic.Partitions[p.partition]
+			switch {
+			case s.LeaderOf(state) == catalog.NoLeader:
+				lacks = append(lacks, fmt.Sprintf("box %d knows no leader of %v", id, p))
+			case len(state.ISR) != len(state.Replicas) || len(state.Adding)+len(state.Removing) > 0:
+				lacks = append(lacks, fmt.Sprintf("box %d knows %v in sync of the replicas %v of %v, adding %v, removing %v", id, state.ISR, state.Replicas, p, state.Adding, state.Removing))
+			}
+		}
+		b.proc.Replicas(func(r *replica.Replica) {
+			tp := r.TopicPartition()
+			if t := k.truth[partitionName{tp.Topic, tp.Partition}]; t != nil {
+				if v := r.View(); v.Err != nil || v.HighWatermark != v.End || v.End < t.end() {
+					lacks = append(lacks, fmt.Sprintf("box %d has %v-%d up to %d, high watermark %d, %v", id, tp.Topic, tp.Partition, v.End, v.HighWatermark, v.Err))
+				}
+			}
+		})
+	}
+	return strings.Join(lacks, "; ")
+}
+
+// judge compares all replicas with what was acknowledged and read, and with each other.
+func (k *kafka) judge() {
+	for _, p := range k.partitions {
+		var first []string
+		var firstBox uint64
+		for _, id := range k.w.ids {
+			b := k.w.boxes[id]
+			b.proc.Replicas(func(r *replica.Replica) {
+				if tp := r.TopicPartition(); (partitionName{tp.Topic, tp.Partition}) != p {
+					return
+				}
+				values, err := readValues(r.View())
+				switch {
+				case err != nil:
+					k.w.failf("%v: box %d: %v", p, id, err)
+				case first == nil:
+					first, firstBox = values, id
+					k.judgeValues(p, id, values)
+				case strings.Join(first, "\n") != strings.Join(values, "\n"):
+					k.w.failf("%v: boxes %d and %d have different records", p, firstBox, id)
+				}
+			})
+		}
+	}
+}
+
+func (k *kafka) judgeValues(p partitionName, box uint64, values []string) {
+	t := k.truth[p]
+	for offset, value := range t.values {
+		if offset >= int64(len(values)) || values[offset] != value {
+			k.w.failf("%v: box %d: %q at offset %d was acknowledged or read, and is lost", p, box, value, offset)
+			return
+		}
+	}
+	next := map[string]int32{}
+	for offset, value := range values {
+		var number int32
+		who, err := k.parse(value, p, &number)
+		if err != nil || number != next[who] {
+			k.w.failf("%v: box %d: at offset %d is %q, and record %d of %s is expected: %v", p, box, offset, value, next[who], who, err)
+			return
+		}
+		next[who]++
+	}
+}
+
+// readValues reads a whole log.
+func readValues(v *replica.View) ([]string, error) {
+	values := []string{}
+	for offset := v.Start; offset < v.End; {
+		span, err := v.Log.Read(offset, 1<<20, v.End, true)
+		if err != nil {
+			return nil, err
+		}
+		b := make([]byte, span.Length)
+		_, err = span.File.ReadAt(b, span.Position)
+		span.Release()
+		if err != nil {
+			return nil, err
+		}
+		s := batch.Scan(b)
+		before := offset
+		for s.Next() {
+			h := s.Header()
+			if err := batch.VerifyCRC(s.Bytes()); err != nil {
+				return nil, err
+			}
+			if err := batch.Walk(h, s.Bytes()[batch.HeaderSize:], func(r *batch.Record) error {
+				values = append(values, string(r.Value))
+				return nil
+			}); err != nil {
+				return nil, err
+			}
+			offset = h.NextOffset()
+		}
+		if offset == before {
+			return nil, fmt.Errorf("nothing is read at offset %d of %d", offset, v.End)
+		}
+	}
+	return values, nil
+}
