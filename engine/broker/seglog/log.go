@@ -1,6 +1,7 @@
 package seglog
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -250,7 +251,8 @@ func (l *Log) write(b []byte, info *AppendInfo) error {
 	return l.markDirty(l.active)
 }
 
-// takeBack makes a failed append undone: what the file took of it is cut off.
+// takeBack makes a failed append undone: what the file took of it is cut off, durably with the next flush. A power cut could bring it
+// back else, at the end of a segment that the recovery point has passed.
 func (l *Log) takeBack(f vfs.File, cause error) error {
 	err := l.dir.check("append", cause)
 	if l.dir.Failed() != nil {
@@ -260,7 +262,9 @@ func (l *Log) takeBack(f vfs.File, cause error) error {
 	if cutErr := f.Truncate(l.tail.size); cutErr != nil {
 		return l.dir.fail("cut back a failed append", cutErr)
 	}
-	return err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return errors.Join(err, l.markDirty(l.active))
 }
 
 // preallocate reserves the next step beyond the end. A device that has no room for a step may still have room for the

@@ -1,10 +1,13 @@
 package topics
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path"
 	"slices"
+	"time"
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
@@ -42,6 +45,9 @@ func (o *owner) openNext() {
 		})
 	}
 }
+
+// refusedAgain is the pause before that.
+const refusedAgain = 5 * time.Second
 
 // openRefused tries again to open what a full device refused.
 func (o *owner) openRefused() {
@@ -204,7 +210,14 @@ func (o *owner) offline(p *part, err error) {
 	}
 	p.phase, p.err = phaseOffline, fmt.Errorf("%w: %s: %w", ErrOffline, p.describe(), err)
 	o.table.set(p.tp.Topic, p.tp.Partition, entry{err: p.err})
-	o.deps.Observer.Log.Error("partition is offline", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+	level, full := slog.LevelError, errors.Is(err, seglog.ErrFull)
+	if p.refused && full {
+		level = slog.LevelDebug // it was said
+	}
+	if p.refused = full; full && o.refusedAt == 0 {
+		o.refusedAt = o.now.Mono + refusedAgain
+	}
+	o.deps.Observer.Log.Log(context.Background(), level, "partition is offline", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
 }
 
 // closePart ends a partition here, with its files where it was deleted.

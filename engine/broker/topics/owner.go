@@ -81,6 +81,7 @@ type part struct {
 	err      error
 	leading  bool                 // Lead was sent for epoch and not refused
 	led      bool                 // and was confirmed
+	refused  bool                 // a full device did not let it be opened
 	broken   bool                 // the replica cannot lead: it has failed
 	held     bool                 // counts among the partitions that this box has open
 	epoch    int32                // last epoch sent by Lead or Resign
@@ -128,6 +129,7 @@ type owner struct {
 	compacted  compactMetrics
 
 	retainAt, checkpointAt time.Duration
+	refusedAt              time.Duration // when what a full device refused to open is tried again; 0: nothing was
 	removedBytes           *observe.Counter
 }
 
@@ -540,10 +542,16 @@ func (o *owner) timers() time.Duration {
 	if o.now.Mono >= o.retainAt {
 		o.retainAt = o.now.Mono + o.cfg.RetentionInterval
 		o.retain()
-		o.openRefused()
 		o.compactSoon()
 	}
 	next := o.retainAt
+	if o.refusedAt != 0 && o.now.Mono >= o.refusedAt {
+		o.refusedAt = 0
+		o.openRefused()
+	}
+	if o.refusedAt != 0 {
+		next = min(next, o.refusedAt)
+	}
 	if o.checkpointAt != 0 && o.now.Mono >= o.checkpointAt {
 		o.checkpointAt = 0
 		o.checkpoint()
