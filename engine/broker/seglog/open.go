@@ -223,7 +223,7 @@ func (o *opening) readEpochs(segments int) error {
 		// Epochs beyond the recovery point come from the batches again.
 		o.known, o.saved = known, known
 		if !o.d.clean {
-			o.known = known.cutEnd(max(o.point, o.start) + 1)
+			o.known = known.cutEnd(max(o.point, o.start))
 		}
 	case errors.Is(err, vfs.ErrNotExist) || errors.Is(err, ErrCorrupt) || isShort(err):
 		if segments > 0 && o.point > 0 {

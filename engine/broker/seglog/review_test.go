@@ -154,3 +154,40 @@ func TestARefusedAppendDoesNotComeBack(t *testing.T) {
 		}
 	}
 }
+
+// An epoch that was cut off, and whose place records of an older one have taken, does not come back with the checkpoint that was
+// written before: a leader would tell its followers that the logs part there, and they would cut what was acknowledged.
+func TestAnEpochThatWasCutStaysAway(t *testing.T) {
+	mem := vfs.NewMem()
+	r := mustRig(t, mem)
+	l := r.create()
+	m := &model{epoch: 1}
+	p := &player{rig: r, m: m, l: l}
+	fill := func(epoch int32, n int) {
+		m.epoch = epoch
+		for range n {
+			if err := p.append(1, 50); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.mustFlush(l)
+	}
+	fill(1, 5)
+	fill(2, 4)
+	if err := r.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Truncate(5); err != nil {
+		t.Fatal(err)
+	}
+	m.batches = m.batches[:5]
+	fill(1, 4)
+	after, err := newRig(t, mem.CrashAll(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := after.open().View()
+	if e := v.Epochs(); len(e) != 1 || e[0] != (EpochEntry{1, 0}) || v.EndOffset() != 9 {
+		t.Errorf("after a kill the log ends at %d, with the epochs %v", v.EndOffset(), e)
+	}
+}
