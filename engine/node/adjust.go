@@ -3,7 +3,6 @@ package node
 import (
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
-	"cairn/engine/broker/topics"
 	"cairn/engine/ensemble"
 	"cairn/engine/ensemble/zkserver"
 )
@@ -13,7 +12,7 @@ type Adjust struct {
 	Ensemble  func(*ensemble.Config)
 	ZooKeeper func(*zkserver.Config)
 	Shards    func(*replica.ShardsConfig)
-	Topics    func(*topics.Config)
+	Catalog   func(*catalog.Base)
 	// StaleCatalog is a bug on purpose: the box acts on its catalog before that is known to be recent.
 	StaleCatalog bool
 }

@@ -72,8 +72,11 @@ func openBroker(n *Node) (*broker, error) {
 
 func (b *broker) openCatalog() error {
 	n := b.n
-	b.catalog = catalog.New(
-		catalog.Base{BrokerID: n.id.box, Static: settings.NewStatic(b.defaults(), b.operator())},
+	base := catalog.Base{BrokerID: n.id.box, Static: settings.NewStatic(b.defaults(), b.operator())}
+	if n.cfg.adjust.Catalog != nil {
+		n.cfg.adjust.Catalog(&base)
+	}
+	b.catalog = catalog.New(base,
 		func(p catalog.Problem) {
 			n.deps.Observer.Log.Error("znode not understood", "path", p.Path, "error", p.Err)
 		})
@@ -137,15 +140,12 @@ func (b *broker) openLogs() error {
 	}
 	b.shards = replica.NewShards(shards, b.replicaDeps())
 	n.closes("shards", func() error { b.shards.Close(); return nil })
-	config := topics.Config{
-		BrokerID: n.id.box, Incarnation: b.incarnation, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
-		ProducersMax: n.cfg.Limits.Storage.ProducersMax, CompactMapBytesMax: n.cfg.Limits.Storage.CompactMapBytesMax,
-		OpenBatchBytesMax: n.cfg.Limits.Storage.OpenBatchBytesMax,
-	}
-	if n.cfg.adjust.Topics != nil {
-		n.cfg.adjust.Topics(&config)
-	}
-	b.topics = topics.New(config,
+	b.topics = topics.New(
+		topics.Config{
+			BrokerID: n.id.box, Incarnation: b.incarnation, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
+			ProducersMax: n.cfg.Limits.Storage.ProducersMax, CompactMapBytesMax: n.cfg.Limits.Storage.CompactMapBytesMax,
+			OpenBatchBytesMax: n.cfg.Limits.Storage.OpenBatchBytesMax,
+		},
 		topics.Deps{
 			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: []*seglog.Dir{dir}, Shards: b.shards,
 			GoodClock: b.goodClock, Led: b.led, Follow: b.followPartition, Opened: b.register,

@@ -300,7 +300,11 @@ const zookeeperVersion = "3.9.5"
 // awaitReady carries the box to readiness: the tree is recent, and with a broker its partitions are led.
 func (n *Node) awaitReady() {
 	recent := make(chan error, 1)
-	n.ensemble.ReadIndex(func(_ uint64, err error) { recent <- err })
+	if n.cfg.adjust.StaleCatalog {
+		recent <- nil
+	} else {
+		n.ensemble.ReadIndex(func(_ uint64, err error) { recent <- err })
+	}
 	if err := <-recent; err != nil {
 		if !errors.Is(err, ensemble.ErrClosed) { // stopped before it was ready
 			n.deps.Observer.Log.Error("the box does not start", "error", err)

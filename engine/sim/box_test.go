@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -104,7 +105,11 @@ func (b *box) open() {
 		return
 	}
 	p.node, p.Rooms = n, n.Rooms(w.t)
-	if _, err := p.Ensemble.Subscribe("/", func(batch ensemble.Batch) { w.applied(b, batch) }); err != nil {
+	if _, err := p.Ensemble.Subscribe("/", func(batch ensemble.Batch) {
+		if !p.dead {
+			w.applied(b, batch)
+		}
+	}); err != nil {
 		w.failf("box %d is not followed: %v", b.id, err)
 	}
 	b.proc, b.paused, b.stopping = p, false, false
@@ -204,7 +209,7 @@ func (p *process) close() {
 	w.ending = append(w.ending, p)
 	go func() {
 		err := p.node.Close()
-		if err != nil && !p.dead && !p.faulty() {
+		if err != nil && !p.dead && !p.faulty() && !errors.Is(err, vfs.ErrNoSpace) {
 			w.failf("box %d does not close: %v", p.box.id, err)
 		}
 		p.closed = true

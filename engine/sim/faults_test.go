@@ -23,7 +23,10 @@ type faults struct {
 func (f *faults) start(w *world) {
 	f.w, f.counts = w, map[string]int{}
 	links := []func(){f.cutLink, f.cutLink, f.isolate, f.flap}
-	all := [][]func(){{f.kill}, {f.powerCut, f.powerCut, f.blackout}, links, {f.pause}, {f.stop, f.resign}, {f.jump}, {f.loseDisk}, {f.slowDisk}, {f.badDisk}, {f.wires, f.wires}}
+	all := [][]func(){{f.kill}, {f.powerCut, f.powerCut, f.blackout}, links, {f.pause}, {f.stop, f.resign}, {f.jump}, {f.loseDisk}, {f.slowDisk}, {f.badDisk}, {f.wires, f.wires}, {f.fullDisk}, {f.badLogDirectory}, {f.lay, f.lay}}
+	if w.kafka == nil {
+		all = all[:10]
+	}
 	r := w.rand()
 	for i := range all {
 		if r.IntN(2) == 0 {
@@ -35,6 +38,9 @@ func (f *faults) start(w *world) {
 		f.kinds = all[r.IntN(2)]
 	}
 	f.every = 100*time.Millisecond + time.Duration(r.Int64N(int64(2500*time.Millisecond)))
+	if w.cfg.power {
+		f.kinds, f.every = []func(){f.lay, f.lay, f.lay, f.kill}, 700*time.Millisecond
+	}
 	if r.IntN(3) == 0 {
 		w.net.loss = r.IntN(30)
 	}
@@ -282,9 +288,15 @@ func (f *faults) loseDisk() {
 			return
 		}
 	}
+	kafka := f.w.kafka
+	if kafka != nil && !kafka.inSync() {
+		return
+	}
 	f.count("lost disk", b.id)
 	b.kill()
-	if err := os.RemoveAll(b.dir); err != nil {
+	if kafka != nil && f.w.rand().IntN(2) == 0 {
+		f.wipe(b)
+	} else if err := os.RemoveAll(b.dir); err != nil {
 		f.w.failf("%v", err)
 	}
 	f.w.restart(b)
@@ -305,7 +317,11 @@ func (f *faults) slowDisk() {
 		return
 	}
 	f.count("slow disk", b.id)
-	most, p := f.duration(300*time.Millisecond), b.proc
+	f.slowDown(b, f.duration(300*time.Millisecond))
+}
+
+func (f *faults) slowDown(b *box, most time.Duration) {
+	p := b.proc
 	p.group.Delay = func(string) time.Duration { return time.Duration(f.w.rand().Int64N(int64(most))) }
 	f.w.sched.After(f.duration(3*time.Second), "disk", func() { p.group.Delay = nil })
 }

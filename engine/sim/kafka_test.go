@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
-	"cairn/engine/broker/topics"
 	"cairn/engine/node"
 )
 
@@ -63,13 +63,13 @@ func TestBrokerBugsAreFound(t *testing.T) {
 		},
 		"a restarted leader leads in its old epoch": func(a *node.Adjust) {
 			a.Shards = func(c *replica.ShardsConfig) { *c = c.WithBug(t, replica.LeadOldEpochs) }
-			a.Topics = func(c *topics.Config) { *c = c.WithLeadingAtOnce(t) }
+			a.Catalog = func(b *catalog.Base) { *b = b.WithOldLeaders(t) }
 		},
 		"a box deletes by a stale catalog": func(a *node.Adjust) { a.StaleCatalog = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := uint64(401); seed < 401+bugSeeds; seed++ {
-				if w := simulate(t, config{seed: seed, seconds: 20, brokers: true, bug: bug}); w.failure != "" && !w.stuck {
+				if w := simulate(t, config{seed: seed, seconds: 10, power: true, brokers: true, bug: bug}); w.failure != "" && !w.stuck {
 					t.Logf("seed %d: %s", seed, w.failure)
 					return
 				}

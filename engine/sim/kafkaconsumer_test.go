@@ -89,7 +89,7 @@ func (c *consumer) fetch(box uint64, parts []partitionName) {
 		t := kmsg.NewFetchRequestTopic()
 		t.Topic = p.topic
 		part := kmsg.NewFetchRequestTopicPartition()
-		part.Partition, part.FetchOffset, part.PartitionMaxBytes, part.CurrentLeaderEpoch = p.partition, c.positions[p], 1<<20, -1
+		part.Partition, part.FetchOffset, part.PartitionMaxBytes, part.CurrentLeaderEpoch = p.partition, c.positions[p], 1<<20, c.leaders[p].epoch
 		t.Partitions = append(t.Partitions, part)
 		req.Topics = append(req.Topics, t)
 		asked[p] = c.positions[p]

@@ -24,6 +24,10 @@ type kafka struct {
 	looked     map[*replica.Replica]*replica.View
 	all        []*replica.Replica // of the present look
 
+	owner  map[*replica.Replica]*process
+	trap   trap
+	sprung func()
+
 	acks, reads, restarts, cutLogs int
 }
 
@@ -51,7 +55,7 @@ type stamp struct {
 }
 
 func newKafka(w *world) *kafka {
-	k := &kafka{w: w, truth: map[partitionName]*truth{}, ids: map[int64]string{}, looked: map[*replica.Replica]*replica.View{}}
+	k := &kafka{w: w, truth: map[partitionName]*truth{}, ids: map[int64]string{}, looked: map[*replica.Replica]*replica.View{}, owner: map[*replica.Replica]*process{}}
 	for _, name := range []string{"a", "b", "c"} {
 		k.topics = append(k.topics, name)
 		for n := range int32(2) {
@@ -143,7 +147,7 @@ func (k *kafka) look(b *box) {
 	})
 	for _, r := range k.all {
 		v, old := r.View(), k.looked[r]
-		k.looked[r] = v
+		k.looked[r], k.owner[r] = v, b.proc
 		k.changed(b, r, old, v)
 	}
 }
@@ -155,7 +159,8 @@ func (k *kafka) changed(b *box, r *replica.Replica, old, v *replica.View) {
 	if t == nil || v.Err != nil {
 		return
 	}
-	k.w.trace("box %d %v leader %v epoch %d start %d high %d end %d", b.id, p, v.Leader, v.LeaderEpoch, v.Start, v.HighWatermark, v.End)
+	k.w.trace("box %d %v leader %v epoch %d start %d high %d end %d flushed %d epochs %v", b.id, p, v.Leader, v.LeaderEpoch, v.Start, v.HighWatermark, v.End,
+		v.Log.FlushedEnd(), v.Log.Epochs())
 	if v.Leader {
 		if other, ok := t.leaders[v.LeaderEpoch]; ok && other != b.id {
 			k.w.failf("%v: boxes %d and %d lead in epoch %d", p, other, b.id, v.LeaderEpoch)
@@ -174,7 +179,31 @@ func (k *kafka) changed(b *box, r *replica.Replica, old, v *replica.View) {
 	if v.HighWatermark > v.End {
 		k.w.failf("%v: the high watermark of box %d is %d, its log ends at %d", p, b.id, v.HighWatermark, v.End)
 	}
+	if v.Leader && (old == nil || v.HighWatermark > old.HighWatermark) {
+		k.promised(b, p, v)
+	}
 	k.written(b, p, t, old, v)
+	k.watchTrap(b, p, old, v)
+}
+
+// promised looks whether what a leader acknowledges is on stable storage wherever it is said to be in sync.
+func (k *kafka) promised(b *box, p partitionName, v *replica.View) {
+	topic := b.proc.Catalog().Topic(p.topic)
+	if topic == nil || int(p.partition) >= len(topic.Partitions) || topic.Partitions[p.partition].LeaderEpoch != v.LeaderEpoch {
+		return
+	}
+	for _, id := range topic.Partitions[p.partition].ISR {
+		other := k.w.boxes[uint64(id)]
+		if other.proc == nil || other.proc.doomed {
+			continue
+		}
+		other.proc.Replicas(func(r *replica.Replica) {
+			tp, view := r.TopicPartition(), r.View()
+			if (partitionName{tp.Topic, tp.Partition}) == p && view.Err == nil && view.Log.FlushedEnd() < v.HighWatermark {
+				k.w.failf("%v: box %d acknowledges up to %d, and box %d, in sync, has flushed up to %d", p, b.id, v.HighWatermark, id, view.Log.FlushedEnd())
+			}
+		})
+	}
 }
 
 // written looks at the batches that are new: no two that differ under one epoch and offset.
@@ -217,8 +246,13 @@ func (k *kafka) whole() bool {
 	return k.describe() == ""
 }
 
-// describe says what is missing for that.
-func (k *kafka) describe() string {
+// inSync tells whether all replicas of everything are in sync, as every box knows it.
+func (k *kafka) inSync() bool { return k.lacks(false) == "" }
+
+// describe says what is missing for everybody to have everything.
+func (k *kafka) describe() string { return k.lacks(true) }
+
+func (k *kafka) lacks(records bool) string {
 	var lacks []string
 	for _, id := range k.w.ids {
 		b := k.w.boxes[id]
@@ -239,6 +273,9 @@ func (k *kafka) describe() string {
 			case len(state.ISR) != len(state.Replicas) || len(state.Adding)+len(state.Removing) > 0:
 				lacks = append(lacks, fmt.Sprintf("box %d knows %v in sync of the replicas %v of %v, adding %v, removing %v", id, state.ISR, state.Replicas, p, state.Adding, state.Removing))
 			}
+		}
+		if !records {
+			continue
 		}
 		b.proc.Replicas(func(r *replica.Replica) {
 			tp := r.TopicPartition()

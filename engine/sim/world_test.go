@@ -77,6 +77,8 @@ type config struct {
 	seconds int
 	// calm: no faults.
 	calm bool
+	// power: nothing happens but that boxes lose power, or are killed, and that often.
+	power bool
 	// brokers: the boxes have the broker's wing, and Kafka's clients use it.
 	brokers bool
 	// bug has the boxes make a mistake.
@@ -93,6 +95,8 @@ const (
 	collectEvery = 20_000
 	// quietMax is how long the boxes may take to serve, all of them, and to agree, once nothing goes wrong any more.
 	quietMax = 20 * time.Second
+	// wholeMax is the same where replicas are made anew.
+	wholeMax = 40 * time.Second
 )
 
 func newWorld(t *testing.T, cfg config) *world {
@@ -201,6 +205,9 @@ func (w *world) step() {
 		w.look(w.boxes[id])
 	}
 	w.shardStepped = false
+	if w.kafka != nil {
+		w.kafka.spring()
+	}
 }
 
 // look checks what must hold of a box, and follows it when it ends by itself.
@@ -344,8 +351,12 @@ func (w *world) settle() {
 		}
 		return true
 	}
-	if w.stuck = !w.runUntil(quietMax, calm) && w.failure == ""; w.stuck {
-		w.failf("all faults ended %v ago, and not all serve and agree: %s", quietMax, w.describe())
+	limit := quietMax
+	if w.kafka != nil {
+		limit = wholeMax
+	}
+	if w.stuck = !w.runUntil(limit, calm) && w.failure == ""; w.stuck {
+		w.failf("all faults ended %v ago, and not all serve and agree: %s", limit, w.describe())
 	}
 }
 

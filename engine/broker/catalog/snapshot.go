@@ -13,6 +13,16 @@ type Base struct {
 	BrokerID int32
 	// Static are the settings that the box was started with.
 	Static *settings.Static
+
+	oldLeaders bool // see WithOldLeaders
+}
+
+// WithOldLeaders is a bug on purpose: a broker that starts again is still elected by what its last start was. A simulation that does not
+// notice is worth nothing. It wants a test to be given, so that nothing else can ask for it.
+func (b Base) WithOldLeaders(t interface{ Helper() }) Base {
+	t.Helper()
+	b.oldLeaders = true
+	return b
 }
 
 // Snapshot is the cluster at one applied zxid. It is immutable and shared by everybody.
@@ -146,10 +156,15 @@ func (s *Snapshot) LeaderOf(p *Partition) int32 {
 	if p == nil || !p.HasState || p.Leader < 0 {
 		return NoLeader
 	}
-	if b := s.Broker(p.Leader); b == nil || b.Epoch != p.LeaderBrokerEpoch {
+	if b := s.Broker(p.Leader); b == nil || !s.Elected(p, b.Epoch) {
 		return NoLeader
 	}
 	return p.Leader
+}
+
+// Elected reports whether the partition's leader was elected under that registration of its broker.
+func (s *Snapshot) Elected(p *Partition, brokerEpoch int64) bool {
+	return brokerEpoch == p.LeaderBrokerEpoch || s.base.oldLeaders
 }
 
 // ReplicaOnline reports whether a broker can serve its replica: it is registered and has the replica's log directory.

@@ -147,7 +147,7 @@ func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *cata
 	if next.Leader != catalog.NoLeader {
 		brokerEpoch = s.Broker(next.Leader).Epoch
 	}
-	if floor := f.epochs.floor(next.Leader, t.ID, index); next.Leader != p.Leader || brokerEpoch != p.LeaderBrokerEpoch || floor > p.LeaderEpoch {
+	if floor := f.epochs.floor(next.Leader, t.ID, index); next.Leader != p.Leader || !s.Elected(p, brokerEpoch) || floor > p.LeaderEpoch {
 		next.LeaderEpoch = max(p.LeaderEpoch, floor) + 1
 		next.LeaderBrokerEpoch = brokerEpoch
 		changed = true

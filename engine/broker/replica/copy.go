@@ -237,13 +237,19 @@ func (s *shard) followStart(r *Replica, start int64) error {
 	return nil
 }
 
-// tellVouched says that this follower vouches for more than it said last.
-func (s *shard) tellVouched(r *Replica) {
-	o := &r.own
-	offset, ok := o.state.Vouches()
+// vouches is how far the follower vouches for its leader's log.
+func (s *shard) vouches(o *owned) (offset int64, ok bool) {
+	offset, ok = o.state.Vouches()
 	if s.cfg.bugs[VouchByPosition] {
 		offset = o.state.End()
 	}
+	return offset, ok
+}
+
+// tellVouched says that this follower vouches for more than it said last.
+func (s *shard) tellVouched(r *Replica) {
+	o := &r.own
+	offset, ok := s.vouches(o)
 	_, epoch := o.state.Leader()
 	if !ok || o.err != nil || offset == o.vouched && epoch == o.vouchedIn {
 		return

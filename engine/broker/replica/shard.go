@@ -219,7 +219,7 @@ func (r *Replica) publish() {
 		Start: o.state.Start(), LastStable: o.state.LastStable(), HighWatermark: o.state.HighWatermark(), End: o.state.End(),
 		Log: o.log.View(), Config: o.config, Vouches: -1,
 	}
-	if offset, ok := o.state.Vouches(); ok {
+	if offset, ok := r.shard.vouches(o); ok {
 		v.Vouches = offset
 	}
 	r.view.Store(v)

@@ -374,7 +374,7 @@ func (o *owner) applyLeadership(p *part) {
 	if cp == nil {
 		return
 	}
-	lead := o.registered() && o.applied.LeaderOf(cp) == o.cfg.BrokerID || o.cfg.leadsAtOnce && cp.Leader == o.cfg.BrokerID
+	lead := o.registered() && o.applied.LeaderOf(cp) == o.cfg.BrokerID
 	if p.epoch == cp.LeaderEpoch && p.leading == lead {
 		if !lead {
 			o.followLeader(p, cp)

@@ -47,16 +47,6 @@ type Config struct {
 	// batch may unpack to. Defaults 1 MiB and 8 MiB.
 	CompactMapBytesMax int64
 	OpenBatchBytesMax  int
-
-	leadsAtOnce bool // see WithLeadingAtOnce
-}
-
-// WithLeadingAtOnce is a bug on purpose: a box that starts leads what the catalog gave its last start to lead. A simulation that does
-// not notice is worth nothing. It wants a test to be given, so that nothing else can ask for it.
-func (c Config) WithLeadingAtOnce(t interface{ Helper() }) Config {
-	t.Helper()
-	c.leadsAtOnce = true
-	return c
 }
 
 // Deps is the outside of the room.
