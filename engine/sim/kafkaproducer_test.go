@@ -38,7 +38,11 @@ type produced struct {
 	tries  int
 }
 
-const batchesMax = 4 // a broker remembers five
+const (
+	batchesMax = 4 // a broker remembers five
+	// triesMax is how often a batch may be out of order.
+	triesMax = 200
+)
 
 func newProducer(w *world, n int) *producer {
 	p := &producer{kafkaClient: newKafkaClient(w, fmt.Sprint("producer ", n), 10+n), id: -1, lines: map[partitionName]*produceLine{}}
@@ -158,10 +162,6 @@ func (p *producer) send(box uint64, name partitionName, l *produceLine, b *produ
 }
 
 func (p *producer) answered(name partitionName, l *produceLine, b *produced, code int16, offset int64) {
-	if len(l.batches) == 0 {
-		return
-	}
-	head := b == l.batches[0]
 	switch e := kerr.TypedErrorForCode(code); {
 	case code == 0:
 		p.w.kafka.acknowledged(name, offset, b.values)
@@ -171,8 +171,8 @@ func (p *producer) answered(name partitionName, l *produceLine, b *produced, cod
 				return
 			}
 		}
-	case code == kerr.OutOfOrderSequenceNumber.Code && !head || e.Retriable:
-		p.later(name, l)
+	case code == kerr.OutOfOrderSequenceNumber.Code && b.tries < triesMax || e.Retriable:
+		p.later(name, l) // a leader that is cut off and does not know that it leads no more has not seen the last ones
 	default:
 		p.w.failf("%s: batch %d of %v, tried %d times, is refused: %v", p.name, b.first, name, b.tries, e)
 	}
