@@ -90,6 +90,17 @@ func (f *followers) set(m Membership, now time.Duration) {
 	}
 }
 
+// grows notes that the log, which ended at end, goes on: who had all of it was caught up until now, however long ago it said so. A
+// follower says nothing while there is nothing new, where Kafka's fetches on; without this the first records after a quiet time
+// would find everybody late.
+func (f *followers) grows(end int64, now time.Duration) {
+	for i := range f.list {
+		if w := &f.list[i]; w.vouched >= end {
+			w.caughtUp = now
+		}
+	}
+}
+
 // vouch notes what a follower has on stable storage, where the leader's log ends at end. It reports whether anything is
 // known of such a member.
 func (f *followers) vouch(m Member, offset, end int64, now time.Duration) bool {

@@ -88,7 +88,7 @@ func TestTransactionsHoldTheLastStableOffset(t *testing.T) {
 	s.Producers.Appended(txn)
 	plain := data(5, 2, 0, 0, 5)
 	s.Producers.Appended(plain)
-	s.Appended(10)
+	s.Appended(10, 0)
 	s.FlushedTo(10)
 	if s.HighWatermark() != 10 || s.LastStable() != 0 {
 		t.Fatalf("high watermark %d, last stable %d", s.HighWatermark(), s.LastStable())
@@ -101,7 +101,7 @@ func TestTransactionsHoldTheLastStableOffset(t *testing.T) {
 	if !ok || aborted != (Aborted{ProducerID: 1, FirstOffset: 0, LastOffset: 10, LastStableOffset: 11}) {
 		t.Fatalf("aborted %+v %v", aborted, ok)
 	}
-	s.Appended(11)
+	s.Appended(11, 0)
 	if s.LastStable() != 0 {
 		t.Fatalf("last stable %d before the marker is acknowledged", s.LastStable())
 	}
@@ -150,9 +150,9 @@ func TestGoingToFlushedWhileAFlushIsUnderWay(t *testing.T) {
 	if err := s.Lead(1, Membership{InSync: []int32{1}}, 0); err != nil {
 		t.Fatal(err)
 	}
-	s.Appended(10)
+	s.Appended(10, 0)
 	s.SetDurability(Replicated)
-	s.Appended(20)
+	s.Appended(20, 0)
 	s.SetDurability(Flushed)
 	for _, flushed := range []int64{10, 20} {
 		if s.FlushedTo(flushed); s.HighWatermark() != 20 {
@@ -162,7 +162,7 @@ func TestGoingToFlushedWhileAFlushIsUnderWay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s.Appended(30); s.HighWatermark() != 20 {
+	if s.Appended(30, 0); s.HighWatermark() != 20 {
 		t.Fatalf("high watermark %d before the flush", s.HighWatermark())
 	}
 	if s.FlushedTo(30); s.HighWatermark() != 30 {

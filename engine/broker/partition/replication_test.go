@@ -299,7 +299,7 @@ func (m *model) step() {
 		if b.up && leader {
 			m.value++
 			b.log = append(b.log, record{epoch, m.value})
-			b.state.Appended(int64(len(b.log)))
+			b.state.Appended(int64(len(b.log)), m.now)
 			m.moved(b)
 		}
 	case n < 64:

@@ -127,8 +127,9 @@ func (s *State) Stamp(b []byte, h *batch.Header, at int64) {
 	h.BaseOffset, h.LeaderEpoch = at, s.epoch
 }
 
-// Appended notes that the log ends at end now and that its last batches carry the present epoch.
-func (s *State) Appended(end int64) {
+// Appended notes that a leader's log ends at end now and that its last batches carry the present epoch.
+func (s *State) Appended(end int64, now time.Duration) {
+	s.followers.grows(s.end, now)
 	s.end = end
 	s.logEpoch = max(s.logEpoch, s.epoch)
 	s.advance()

@@ -159,7 +159,7 @@ func (s *shard) commit(r *Replica, staged []*AppendRequest) {
 	r.counts.appendedBytes.Add(int64(len(b)))
 	r.counts.appendedRecords.Add(end - o.state.End())
 	s.noteMarkers(r, b)
-	o.state.Appended(end)
+	o.state.Appended(end, s.now.Mono)
 	o.changed = true
 	if o.config.Durability == partition.Replicated {
 		s.acknowledged(r)
@@ -213,7 +213,7 @@ func (s *shard) commitFailed(r *Replica, staged []*AppendRequest, cause error) {
 	o := &r.own
 	end := o.log.View().EndOffset()
 	if end > o.state.End() {
-		o.state.Appended(end) // an earlier segment took some of it
+		o.state.Appended(end, s.now.Mono) // an earlier segment took some of it
 		o.changed = true
 	}
 	if err := loadProducers(&o.state.Producers, o.log, false); err != nil {
