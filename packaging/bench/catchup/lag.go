@@ -11,6 +11,7 @@ import (
 	"cairn/packaging/bench/frames"
 	"cairn/packaging/bench/load"
 	"cairn/packaging/bench/measure"
+	"cairn/packaging/bench/table"
 )
 
 const (
@@ -33,7 +34,7 @@ const (
 // measureLag: three servers with a tree. The highest rate of writes is measured; a follower is killed; 80 % of that rate is
 // offered to the other two from then on, until the follower, started again when the log has gone far beyond it, has caught
 // up by a snapshot.
-func (b *bench) measureLag(t tree) (rows []row, err error) {
+func (b *bench) measureLag(t tree) (rows []table.Row, err error) {
 	dir, err := b.clear(t.name)
 	if err != nil {
 		return nil, err
@@ -49,8 +50,8 @@ func (b *bench) measureLag(t tree) (rows []row, err error) {
 	}
 	progress("%s: %.0f writes/s at most", t, most.PerSecond())
 	l := &lag{bench: b, tree: t, rate: offeredPart * most.PerSecond()}
-	rows = append(rows, row{name: fmt.Sprintf("three servers, %s: most setData of %d bytes, %d sessions", t, writeBytes, writers),
-		value: most.PerSecond(), unit: "writes/s", note: "just before; all three serve"})
+	rows = append(rows, table.Row{Name: fmt.Sprintf("three servers, %s: most setData of %d bytes, %d sessions", t, writeBytes, writers),
+		Value: most.PerSecond(), Unit: "writes/s", Note: "just before; all three serve"})
 	if err := l.choose(f); err != nil {
 		return rows, err
 	}
@@ -98,7 +99,7 @@ func (l *lag) choose(f *fleet.Fleet) (err error) {
 }
 
 // run kills the follower and starts it again, under the load.
-func (l *lag) run() (rows []row, err error) {
+func (l *lag) run() (rows []table.Row, err error) {
 	l.follower.Kill()
 	away, err := l.leader.Zxid()
 	if err != nil {
@@ -165,7 +166,7 @@ func (l *lag) bringBack(away uint64) (back time.Time, took time.Duration, err er
 }
 
 // rows are what was seen.
-func (l *lag) rows(served load.Result, back time.Time, took time.Duration) ([]row, error) {
+func (l *lag) rows(served load.Result, back time.Time, took time.Duration) ([]table.Row, error) {
 	log, err := os.ReadFile(l.follower.Log())
 	if err != nil {
 		return nil, err
@@ -177,15 +178,15 @@ func (l *lag) rows(served load.Result, back time.Time, took time.Duration) ([]ro
 	if err != nil {
 		return nil, err
 	}
-	return []row{
-		{name: name + "snapshots that it was brought", value: snapshots, unit: "snapshots", target: 1, promise: exactly,
-			note: fmt.Sprintf("%d and more writes behind", awayEntries)},
-		{name: name + "from its start until it is within a second of the leader", value: took.Seconds(), unit: "s"},
-		{name: name + "writes answered", value: served.PerSecond(), unit: "writes/s", target: servedPart * l.rate, promise: atLeast,
-			note: fmt.Sprintf("%s/s offered to the other two; p50 %.1f ms, p99 %.1f ms", measure.Number(l.rate), 1e3*served.P50.Seconds(), 1e3*served.P99.Seconds())},
-		{name: name + "writes committed in the slowest two seconds of it", value: l.samples.slowest(back, time.Now()), unit: "writes/s"},
-		{name: name + "leader's highest heap, more than before", value: (during - before) / 1e6, unit: "MB", target: heapGrowthMB, promise: atMost,
-			note: fmt.Sprintf("from %s to %s MB, go_memstats_heap_inuse_bytes under the same load", measure.Number(before/1e6), measure.Number(during/1e6))},
-		{name: name + "leader's VmRSS at the end", value: float64(memory.RSS) / 1e6, unit: "MB", note: fmt.Sprintf("highest %s MB", measure.Number(float64(memory.Peak)/1e6))},
+	return []table.Row{
+		{Name: name + "snapshots that it was brought", Value: snapshots, Unit: "snapshots", Target: 1, Promise: table.Exactly,
+			Note: fmt.Sprintf("%d and more writes behind", awayEntries)},
+		{Name: name + "from its start until it is within a second of the leader", Value: took.Seconds(), Unit: "s"},
+		{Name: name + "writes answered", Value: served.PerSecond(), Unit: "writes/s", Target: servedPart * l.rate, Promise: table.AtLeast,
+			Note: fmt.Sprintf("%s/s offered to the other two; p50 %.1f ms, p99 %.1f ms", measure.Number(l.rate), 1e3*served.P50.Seconds(), 1e3*served.P99.Seconds())},
+		{Name: name + "writes committed in the slowest two seconds of it", Value: l.samples.slowest(back, time.Now()), Unit: "writes/s"},
+		{Name: name + "leader's highest heap, more than before", Value: (during - before) / 1e6, Unit: "MB", Target: heapGrowthMB, Promise: table.AtMost,
+			Note: fmt.Sprintf("from %s to %s MB, go_memstats_heap_inuse_bytes under the same load", measure.Number(before/1e6), measure.Number(during/1e6))},
+		{Name: name + "leader's VmRSS at the end", Value: float64(memory.RSS) / 1e6, Unit: "MB", Note: fmt.Sprintf("highest %s MB", measure.Number(float64(memory.Peak)/1e6))},
 	}, nil
 }

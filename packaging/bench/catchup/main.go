@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"cairn/packaging/bench/measure"
+	"cairn/packaging/bench/table"
 )
 
 // bench is what was asked for.
@@ -27,14 +28,17 @@ type bench struct {
 // part is one group of rows.
 type part struct {
 	name string
-	run  func(*bench) ([]row, error)
+	run  func(*bench) ([]table.Row, error)
 }
 
 var parts = []part{
 	{"million", (*bench).measureMillion},
-	{"small", func(b *bench) ([]row, error) { return b.measureLag(b.smallTree()) }},
-	{"large", func(b *bench) ([]row, error) { return b.measureLag(b.largeTree()) }},
+	{"small", func(b *bench) ([]table.Row, error) { return b.measureLag(b.smallTree()) }},
+	{"large", func(b *bench) ([]table.Row, error) { return b.measureLag(b.largeTree()) }},
 }
+
+// about is said of all figures.
+const about = "MB and GB are powers of ten. Acknowledged writes are on stable storage, of a majority where there are three servers."
 
 // timeMax bounds the whole run.
 const timeMax = 30 * time.Minute
@@ -68,7 +72,7 @@ func (b *bench) all(chosen []string) error {
 	facts := measure.Machine(b.dir)
 	total, stolen := measure.Ticks()
 	begin := time.Now()
-	var rows []row
+	var rows []table.Row
 	var failed error
 	for _, p := range parts {
 		if !slices.Contains(chosen, p.name) {
@@ -84,7 +88,7 @@ func (b *bench) all(chosen []string) error {
 	facts = append(facts,
 		fmt.Sprintf("begun %s, took %s", begin.UTC().Format(time.RFC3339), time.Since(begin).Round(time.Second)),
 		fmt.Sprintf("processor time stolen by the hypervisor: %.2f %%", 100*float64(stolenEnd-stolen)/float64(max(totalEnd-total, 1))))
-	return errors.Join(failed, printTable(os.Stdout, facts, rows))
+	return errors.Join(failed, table.Print(os.Stdout, facts, about, rows))
 }
 
 // clear makes an empty directory for one part and returns its path.

@@ -7,6 +7,7 @@ import (
 
 	"cairn/packaging/bench/fleet"
 	"cairn/packaging/bench/measure"
+	"cairn/packaging/bench/table"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 
 // measureMillion: one server with a million znodes of 100 bytes; its memory when they have been created and after starts,
 // and how long a start takes until it serves.
-func (b *bench) measureMillion() (rows []row, err error) {
+func (b *bench) measureMillion() (rows []table.Row, err error) {
 	dir, err := b.clear("million")
 	if err != nil {
 		return nil, err
@@ -31,8 +32,8 @@ func (b *bench) measureMillion() (rows []row, err error) {
 	s := f.Servers[0]
 	resident := func(when string) error {
 		m, err := measure.ResidentMemory(s.PID())
-		rows = append(rows, row{name: fmt.Sprintf("one server, %s: resident %s", t, when), value: float64(m.RSS) / 1e6, unit: "MB",
-			target: millionMB, promise: atMost, note: fmt.Sprintf("highest so far %s MB", measure.Number(float64(m.Peak)/1e6))})
+		rows = append(rows, table.Row{Name: fmt.Sprintf("one server, %s: resident %s", t, when), Value: float64(m.RSS) / 1e6, Unit: "MB",
+			Target: millionMB, Promise: table.AtMost, Note: fmt.Sprintf("highest so far %s MB", measure.Number(float64(m.Peak)/1e6))})
 		return err
 	}
 	if err := resident("when they have been created"); err != nil {
@@ -55,8 +56,8 @@ func (b *bench) measureMillion() (rows []row, err error) {
 		if err != nil {
 			return rows, err
 		}
-		rows = append(rows, row{name: fmt.Sprintf("one server, %s: start after %s until it serves", t, way.name), value: took.Seconds(), unit: "s",
-			target: millionSeconds, promise: atMost, note: note})
+		rows = append(rows, table.Row{Name: fmt.Sprintf("one server, %s: start after %s until it serves", t, way.name), Value: took.Seconds(), Unit: "s",
+			Target: millionSeconds, Promise: table.AtMost, Note: note})
 		if err := b.await(settleTime); err != nil {
 			return rows, err
 		}
