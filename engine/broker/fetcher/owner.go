@@ -229,9 +229,9 @@ func (o *owner) ask(s *source) (wake time.Duration) {
 			continue
 		}
 		if rate, ok := o.throttled(p); ok {
-			left := o.throttle.Left(o.now, rate)
+			left, wait := o.throttle.Left(o.now, rate)
 			if left <= 0 {
-				p.retryAt = o.now + o.cfg.Backoff
+				p.retryAt = o.now + wait
 				if wake == 0 || p.retryAt < wake {
 					wake = p.retryAt
 				}

@@ -84,9 +84,9 @@ type fetch struct {
 	encoder wire.FetchEncoder
 	waiter  *replica.Waiter
 	timer   *time.Timer
-	again   *time.Timer // for what the throttle holds back
-	held    bool        // it holds something back
-	over    bool        // answered or abandoned
+	again   *time.Timer   // for what the throttle holds back
+	held    time.Duration // after which it may give more of what the throttle holds back; 0: it holds nothing back
+	over    bool          // answered or abandoned
 	sent    func()
 }
 
@@ -176,7 +176,7 @@ func (f *fetch) look(last bool) {
 		f.waiter = nil
 	}
 	f.lookNoMore()
-	f.held = false
+	f.held = 0
 	f.snap = f.s.deps.Catalog.Current()
 	bytes, ready := f.readAll()
 	if ready || bytes >= f.minBytes || last || len(f.parts) == 0 || f.deadline <= f.r.now() {
@@ -290,9 +290,12 @@ func (f *fetch) readFollower(p *fetchPart, left int, atLeastOne bool) error {
 	at := replica.Position{Epoch: p.leaderEpoch, Offset: p.offset, LastEpoch: p.lastFetchedEpoch}
 	left = min(max(int(p.maxBytes), 0), left)
 	if rate, ok := f.throttled(p); ok {
-		bytes := f.s.throttle.Left(f.r.now(), rate)
+		bytes, wait := f.s.throttle.Left(f.r.now(), rate)
 		if bytes <= 0 {
-			f.held, bytes, atLeastOne = true, 0, false
+			atLeastOne = false
+			if f.held == 0 || wait < f.held {
+				f.held = wait
+			}
 		}
 		left = min(left, bytes)
 	}
@@ -321,9 +324,6 @@ func (f *fetch) throttled(p *fetchPart) (rate int64, ok bool) {
 	}
 	return f.snap.Settings.Int("leader.replication.throttled.rate"), true
 }
-
-// throttleAgain is the pause after which a waiting fetch looks again at what the throttle has held back.
-const throttleAgain = 100 * time.Millisecond
 
 func (f *fetch) lookNoMore() {
 	if f.again != nil {
@@ -357,8 +357,8 @@ func (f *fetch) park() {
 		f.waiter = replica.NewFollowerWaiter(wake)
 		f.r.onNext(func() { f.r.later(func() { f.look(true) }) })
 	}
-	if f.held {
-		f.again = time.AfterFunc(throttleAgain, wake)
+	if f.held > 0 {
+		f.again = time.AfterFunc(f.held, wake)
 	}
 	n := 0
 	for i := range f.parts {

@@ -5,29 +5,70 @@ import (
 	"time"
 )
 
-// Whatever is asked for, no more is copied than the rate and one second's bytes, and one answer; and in the end as much as the
-// rate lets through.
+// However often it is asked, no stretch of time gets more than the rate, what the bucket holds, and one answer; and who asks when
+// it is told to gets all that the rate lets through.
 func TestThrottle(t *testing.T) {
-	const rate, answer = 1000, 700
+	const window = time.Second
+	for _, c := range []struct {
+		rate   int64
+		answer int
+		polls  time.Duration // 0: it asks when it is told to
+	}{{1000, 700, 7 * time.Millisecond}, {1000, 700, 0}, {50_000_000, 1 << 20, 0}, {50_000_000, 1 << 20, 3 * time.Millisecond}, {10, 700, 0}} {
+		var throttle Throttle
+		type piece struct {
+			at    time.Duration
+			bytes int
+		}
+		var pieces []piece
+		total, inWindow, asked := 0, 0, 0
+		for now := time.Duration(0); now <= time.Minute; asked++ {
+			left, wait := throttle.Left(now, c.rate)
+			if left > 0 {
+				n := min(c.answer, max(left, 700)) // a batch is not cut
+				throttle.Took(now, c.rate, n)
+				pieces = append(pieces, piece{now, n})
+				total, inWindow = total+n, inWindow+n
+				wait = time.Microsecond
+			} else if wait <= 0 || wait > throttleWaitMax {
+				t.Fatalf("rate %d: nothing is left, and one is to wait for %v", c.rate, wait)
+			}
+			for pieces[0].at <= now-window {
+				inWindow, pieces = inWindow-pieces[0].bytes, pieces[1:]
+				if len(pieces) == 0 {
+					break
+				}
+			}
+			if most := float64(c.rate)*(window+throttleSaves).Seconds() + float64(c.answer); float64(inWindow) > most {
+				t.Fatalf("rate %d: %d bytes in the second before %v, at most %.0f", c.rate, inWindow, now, most)
+			}
+			if c.polls > 0 {
+				wait = c.polls
+			}
+			now += wait
+			if len(pieces) == 0 {
+				pieces = append(pieces, piece{now, 0})
+			}
+		}
+		if float64(total) < 0.99*60*float64(c.rate) {
+			t.Errorf("rate %d: only %d bytes in a minute", c.rate, total)
+		}
+		if c.polls == 0 && c.rate > 1000 && asked > 60*200 {
+			t.Errorf("rate %d: it was asked %d times in a minute", c.rate, asked)
+		}
+	}
 	var throttle Throttle
-	total := 0
-	for now := time.Duration(0); now <= time.Minute; now += 7 * time.Millisecond {
-		if throttle.Left(now, rate) > 0 {
-			throttle.Took(now, rate, answer)
-			total += answer
-		}
-		if most := int(now.Seconds()*rate) + rate + answer; total > most {
-			t.Fatalf("%d bytes after %v", total, now)
-		}
+	const rate = 1000
+	if left, _ := throttle.Left(time.Hour, rate); left != rate/10 {
+		t.Errorf("%d bytes after an hour", left)
 	}
-	if total < 60*rate {
-		t.Errorf("only %d bytes in a minute", total)
+	if left, _ := throttle.Left(time.Hour, Unthrottled); left < 1<<30 {
+		t.Errorf("%d bytes without a rate", left)
 	}
-	if throttle.Left(time.Hour, rate) != rate || throttle.Left(time.Hour, Unthrottled) < 1<<30 || throttle.Left(time.Hour, 0) > 0 {
-		t.Error("after an hour")
+	if left, wait := throttle.Left(time.Hour, 0); left > 0 || wait <= 0 {
+		t.Errorf("rate 0: %d bytes, wait %v", left, wait)
 	}
 	throttle.Took(time.Hour, Unthrottled, 1<<30)
-	if throttle.Left(time.Hour, rate) != rate {
+	if left, _ := throttle.Left(time.Hour, rate); left != rate/10 {
 		t.Error("what no rate bounds counts")
 	}
 }
