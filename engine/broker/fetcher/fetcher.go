@@ -45,15 +45,18 @@ type Leaders interface {
 	// Fetch asks a broker. done is called exactly once, from any goroutine, and only posts. Partitions about which there is
 	// nothing new may be missing in the answer, which has those that the broker refuses with their Err; its bytes are the
 	// caller's. A question that is put while the broker keeps another has that one answered at once; there are at most two,
-	// answered in their order.
+	// answered in their order. All that is said of two questions holds for those with Behind and for the others, each by itself:
+	// neither waits for the other kind.
 	Fetch(broker int32, q Question, done func([]Answer, error))
 	// Vouch tells a broker how far this box vouches. It does not block, and may be lost.
 	Vouch(broker int32, vouchers []Voucher)
 }
 
-// Question is about all partitions that this box follows a broker in and that are ready for more.
+// Question is about all partitions that this box follows a broker in and that are ready for more: those that it is in sync in, or
+// with Behind the others.
 type Question struct {
 	Parts    []Part
+	Behind   bool
 	Wait     time.Duration // how long the broker may keep it when there is nothing
 	BytesMax int
 }

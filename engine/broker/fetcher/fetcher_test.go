@@ -29,7 +29,8 @@ type cluster struct {
 	questions int // put so far
 	vouchers  int // said so far
 	deaf      bool
-	down      bool // nobody is reached
+	down      bool                         // nobody is reached
+	slow      func(Question) time.Duration // what an answer with something in it takes on its way; nil: nothing
 	err       error
 }
 
@@ -41,7 +42,7 @@ type box struct {
 	dir      *seglog.Dir
 	fetcher  *Fetcher
 	replicas map[key]*replica.Replica
-	asked    map[int32][]*question // of this box, by whom it asks
+	asked    map[lane][]*question // of this box, by whom it asks, and about what
 }
 
 type question struct {
@@ -54,7 +55,7 @@ type question struct {
 func newCluster(t *testing.T, seed uint64, boxes int32) *cluster {
 	c := &cluster{t: t, sched: mailbox.NewScheduler(seed, clock.NewVirtual(time.Unix(1_700_000_000, 0))), boxes: map[int32]*box{}}
 	for id := int32(1); id <= boxes; id++ {
-		b := &box{c: c, id: id, epoch: int64(100 + id), replicas: map[key]*replica.Replica{}, asked: map[int32][]*question{}}
+		b := &box{c: c, id: id, epoch: int64(100 + id), replicas: map[key]*replica.Replica{}, asked: map[lane][]*question{}}
 		dir, err := seglog.OpenDir(
 			seglog.DirConfig{Path: "/data", ClusterID: "c", NodeID: id, Limits: limits.Derive(0).Storage},
 			seglog.Deps{FS: vfs.NewMem(), Syncer: syncer.New(c.sched, syncer.Config{Name: "d"}), Random: rand.NewChaCha8([32]byte{byte(id)})})
@@ -123,15 +124,22 @@ func (c *cluster) leads(n, leader, epoch int32) {
 	})
 }
 
-// produce appends with acks=all and returns when it is answered, and how long that took.
-func (c *cluster) produce(n, leader int32) time.Duration {
-	c.t.Helper()
+// record is a batch of one.
+func record(t *testing.T, c *cluster) []byte {
+	t.Helper()
 	b := batch.NewBuilder(batch.NewOptions())
 	b.Append(1_700_000_000_000, nil, fmt.Appendf(nil, "%d", c.sched.Rand().Uint64()))
 	raw, err := b.Build(nil)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
+	return raw
+}
+
+// produce appends with acks=all and returns when it is answered, and how long that took.
+func (c *cluster) produce(n, leader int32) time.Duration {
+	c.t.Helper()
+	raw := record(c.t, c)
 	began, answered := c.sched.Clock().Now().Mono, false
 	a := &replica.AppendRequest{Batch: raw, Acks: -1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) {
 		answered = true
@@ -150,15 +158,16 @@ func (c *cluster) produce(n, leader int32) time.Duration {
 func (b *box) Fetch(broker int32, q Question, done func([]Answer, error)) {
 	c := b.c
 	c.questions++
-	list := slices.DeleteFunc(b.asked[broker], func(q *question) bool { return q.over })
+	from := lane{broker, q.Behind}
+	list := slices.DeleteFunc(b.asked[from], func(q *question) bool { return q.over })
 	if len(list) > 1 {
-		c.t.Errorf("box %d has %d questions for %d", b.id, len(list), broker)
+		c.t.Errorf("box %d has %d questions for %v", b.id, len(list), from)
 	}
 	for _, earlier := range list {
 		earlier.until = 0
 	}
 	mine := &question{q: q, done: done, until: c.sched.Clock().Now().Mono + q.Wait}
-	b.asked[broker] = append(list, mine)
+	b.asked[from] = append(list, mine)
 	c.sched.After(0, "question", func() { b.look(broker, mine) })
 }
 
@@ -187,6 +196,10 @@ func (b *box) look(broker int32, mine *question) {
 		a.Span = seglog.Span{}
 		some = some || a.Err != nil || len(a.Batches) > 0 || a.Diverging != nil || a.Beyond
 		answers = append(answers, a)
+	}
+	if some && c.slow != nil && c.slow(mine.q) > 0 {
+		c.sched.After(c.slow(mine.q), "answer", func() { mine.over = true; mine.done(answers, nil) })
+		return
 	}
 	if some || c.sched.Clock().Now().Mono >= mine.until {
 		mine.over = true
@@ -255,6 +268,40 @@ func TestANewPartitionDoesNotWait(t *testing.T) {
 	}
 	if took := c.produce(0, 1); took > 100*time.Millisecond {
 		t.Fatalf("the old one is acknowledged after %v", took)
+	}
+}
+
+// What a replica lacks that is not in sync takes its time; those in sync do not wait behind it, whoever comes first and wherever a
+// replica has gone over from the one kind to the other.
+func TestWhoIsBehindHoldsNobodyUp(t *testing.T) {
+	c := newCluster(t, 4, 2)
+	c.open(0, 1)
+	c.open(1, 1)
+	c.slow = func(q Question) time.Duration {
+		if slices.ContainsFunc(q.Parts, func(p Part) bool { return p.Partition == 0 }) {
+			return time.Second
+		}
+		return 0
+	}
+	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[key{seglog.ID{7}, 0}], 1, false)
+	for range 20 {
+		a := &replica.AppendRequest{Batch: record(t, c), Acks: 1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) {
+			if a.Err != nil {
+				t.Error(a.Err)
+			}
+		}}
+		c.boxes[1].replicas[key{seglog.ID{7}, 0}].Append(context.Background(), a)
+		if took := c.produce(1, 1); took > 100*time.Millisecond {
+			t.Fatalf("acknowledged after %v", took)
+		}
+	}
+	c.slow = nil
+	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[key{seglog.ID{7}, 0}], 1, true)
+	if took := c.produce(0, 1); took > 5*time.Second {
+		t.Fatalf("in sync again, it is acknowledged after %v", took)
+	}
+	if took := c.produce(0, 1); took > 100*time.Millisecond {
+		t.Fatalf("in sync again, the next is acknowledged after %v", took)
 	}
 }
 

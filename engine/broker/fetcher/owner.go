@@ -30,6 +30,7 @@ type message struct {
 	leader      int32
 	brokerEpoch int64
 	replica     *replica.Replica
+	lane        lane
 	round       int
 	answers     []Answer
 	err         error
@@ -60,9 +61,26 @@ type part struct {
 	unheard bool // in owner.unheard
 }
 
-// source is a broker that leads something here.
+// lane is a broker that leads something here, and whether it is asked about replicas that are not in sync with it. Those have questions of
+// their own: what a replica lacks is much, often on the leader's disk alone, and whoever waits for acks=all would wait behind it.
+type lane struct {
+	broker int32
+	behind bool
+}
+
+func compareLanes(a, b lane) int {
+	switch {
+	case a.broker != b.broker || a.behind == b.behind:
+		return cmp.Compare(a.broker, b.broker)
+	case b.behind:
+		return -1
+	}
+	return 1
+}
+
+// source is what is asked in one lane.
 type source struct {
-	broker   int32
+	lane
 	order    []*part // by key: one seed gives one trace, and a session sees the same order again
 	asked    int     // questions so far
 	answered int     // and those that were answered: at most two less
@@ -87,7 +105,7 @@ type owner struct {
 	now         time.Duration
 	brokerEpoch int64
 	parts       map[*replica.Replica]*part
-	sources     map[int32]*source
+	sources     map[lane]*source
 	telling     []*part       // may vouch for more
 	unheard     []*part       // have vouched without effect; looked at again at tellAt
 	tellAt      time.Duration // 0: never
@@ -97,7 +115,7 @@ type owner struct {
 
 func newOwner(cfg Config, deps Deps) *owner {
 	return &owner{
-		cfg: cfg, deps: deps, parts: map[*replica.Replica]*part{}, sources: map[int32]*source{},
+		cfg: cfg, deps: deps, parts: map[*replica.Replica]*part{}, sources: map[lane]*source{},
 		bytes: deps.Observer.Metrics.Counter("cairn_replication_received_bytes_total"),
 	}
 }
@@ -117,14 +135,14 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 				o.toTell(p)
 			}
 		case msgAnswered:
-			o.answered(m.leader, m.round, m.answers, m.err)
+			o.answered(m.lane, m.round, m.answers, m.err)
 		case msgCopied:
 			o.copied(m.part, m.copied)
 		}
 	}
 	wake := o.tell()
-	for _, broker := range slices.Sorted(maps.Keys(o.sources)) {
-		if at := o.ask(o.sources[broker]); at > 0 && (wake == 0 || at < wake) {
+	for _, l := range slices.SortedFunc(maps.Keys(o.sources), compareLanes) {
+		if at := o.ask(o.sources[l]); at > 0 && (wake == 0 || at < wake) {
 			wake = at
 		}
 	}
@@ -132,8 +150,8 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 }
 
 func (o *owner) follow(r *replica.Replica, leader int32, inSync bool) {
-	p := o.parts[r]
-	if p != nil && (leader == NoLeader || p.source.broker != leader) {
+	p, from := o.parts[r], lane{leader, !inSync}
+	if p != nil && p.source.lane != from { // what is on its way there is of no use any more
 		o.leave(p)
 		p = nil
 	}
@@ -141,10 +159,10 @@ func (o *owner) follow(r *replica.Replica, leader int32, inSync bool) {
 		return
 	}
 	if p == nil {
-		s := o.sources[leader]
+		s := o.sources[from]
 		if s == nil {
-			s = &source{broker: leader}
-			o.sources[leader] = s
+			s = &source{lane: from}
+			o.sources[from] = s
 		}
 		p = &part{key: keyOf(r), replica: r, source: s}
 		i, there := s.find(p.key)
@@ -179,8 +197,8 @@ func (o *owner) leave(p *part) {
 
 // drop forgets a source that nothing follows any more.
 func (o *owner) drop(s *source) {
-	if len(s.order) == 0 && s.asked == s.answered && s.copying == 0 && o.sources[s.broker] == s {
-		delete(o.sources, s.broker)
+	if len(s.order) == 0 && s.asked == s.answered && s.copying == 0 && o.sources[s.lane] == s {
+		delete(o.sources, s.lane)
 	}
 }
 
@@ -209,7 +227,7 @@ func (o *owner) ask(s *source) (wake time.Duration) {
 	}
 	fresh := false // one of them is in no question
 	var named []*part
-	q := Question{Wait: o.cfg.WaitMax, BytesMax: o.cfg.BytesMax}
+	q := Question{Wait: o.cfg.WaitMax, BytesMax: o.cfg.BytesMax, Behind: s.behind}
 	for _, p := range s.order {
 		if p.retryAt > o.now {
 			if wake == 0 || p.retryAt < wake {
@@ -253,23 +271,23 @@ func (o *owner) ask(s *source) (wake time.Duration) {
 	for _, p := range named {
 		p.round = s.asked
 	}
-	broker, round, post := s.broker, s.asked, o.post
-	o.deps.Leaders.Fetch(broker, q, func(answers []Answer, err error) {
-		post(message{kind: msgAnswered, leader: broker, round: round, answers: answers, err: err})
+	from, round, post := s.lane, s.asked, o.post
+	o.deps.Leaders.Fetch(from.broker, q, func(answers []Answer, err error) {
+		post(message{kind: msgAnswered, lane: from, round: round, answers: answers, err: err})
 	})
 	return wake
 }
 
 // answered hands what a source has said to the replicas.
-func (o *owner) answered(broker int32, round int, answers []Answer, err error) {
-	s := o.sources[broker]
+func (o *owner) answered(from lane, round int, answers []Answer, err error) {
+	s := o.sources[from]
 	if s == nil || round <= s.answered {
 		return
 	}
 	s.answered = round
 	if err != nil {
 		s.retryAt = o.now + o.cfg.Backoff
-		o.deps.Observer.Log.Debug("a leader was not asked", "broker", broker, "error", err)
+		o.deps.Observer.Log.Debug("a leader was not asked", "broker", from.broker, "error", err)
 		o.drop(s)
 		return
 	}
@@ -285,7 +303,7 @@ func (o *owner) answered(broker int32, round int, answers []Answer, err error) {
 			continue
 		}
 		p.retryAt = o.now + o.cfg.Backoff
-		o.deps.Observer.Log.Debug("a leader refuses a follower", "broker", broker, "topic", p.replica.TopicPartition().Topic,
+		o.deps.Observer.Log.Debug("a leader refuses a follower", "broker", from.broker, "topic", p.replica.TopicPartition().Topic,
 			"partition", a.Partition, "error", a.Err)
 	}
 	o.drop(s)

@@ -2,6 +2,6 @@
 // Fetch with an incremental session (KIP-227), so that a partition with nothing new is not named again. It carries what
 // the fetcher room asks.
 //
-// For each broker that is asked there is a goroutine that dials and writes, and one that reads; they end when nobody asks
-// any more, and with the package's Close. The package must not decide what is asked, nor retry: it says what failed.
+// For each broker that is asked there is a goroutine that dials and writes, and one that reads, and two more while it is asked
+// about replicas that are not in sync; they end when nobody asks any more, and with the package's Close. The package must not decide what is asked, nor retry: it says what failed.
 package remote

@@ -41,7 +41,7 @@ type Brokers struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex // protects what follows; nothing is called while it is held
-	callers map[int32]*caller
+	callers map[to]*caller
 }
 
 // New makes it. Nothing is connected before somebody asks.
@@ -52,7 +52,7 @@ func New(cfg Config, deps Deps) *Brokers {
 	if cfg.Idle <= 0 {
 		cfg.Idle = 30 * time.Second
 	}
-	b := &Brokers{cfg: cfg, deps: deps, callers: map[int32]*caller{}}
+	b := &Brokers{cfg: cfg, deps: deps, callers: map[to]*caller{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
 }
@@ -73,21 +73,21 @@ type call struct {
 
 // Fetch implements fetcher.Leaders.
 func (b *Brokers) Fetch(broker int32, q fetcher.Question, done func([]fetcher.Answer, error)) {
-	if err := b.put(broker, call{q, done}); err != nil {
+	if err := b.put(to{broker, q.Behind}, call{q, done}); err != nil {
 		done(nil, err)
 	}
 }
 
-func (b *Brokers) put(broker int32, q call) error {
+func (b *Brokers) put(at to, q call) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ctx.Err() != nil {
 		return ErrClosed
 	}
-	c := b.callers[broker]
+	c := b.callers[at]
 	if c == nil {
-		c = &caller{b: b, broker: broker, calls: make(chan call, 2)}
-		b.callers[broker] = c
+		c = &caller{b: b, to: at, calls: make(chan call, 2)}
+		b.callers[at] = c
 		b.running.Go(c.run)
 	}
 	select {
@@ -98,11 +98,18 @@ func (b *Brokers) put(broker int32, q call) error {
 	}
 }
 
+// to is a broker, on one of its two connections: an answer about replicas that are not in sync is large and may come from the
+// leader's disk, and nobody who waits for acks=all is to wait behind it.
+type to struct {
+	broker int32
+	behind bool
+}
+
 // caller asks one broker.
 type caller struct {
-	b      *Brokers
-	broker int32
-	calls  chan call // at most two
+	b *Brokers
+	to
+	calls chan call // at most two
 }
 
 // run asks what is put, and ends when nobody has asked for long.
@@ -148,7 +155,7 @@ func (c *caller) leave() bool {
 	if len(c.calls) > 0 {
 		return false
 	}
-	delete(c.b.callers, c.broker)
+	delete(c.b.callers, c.to)
 	return true
 }
 

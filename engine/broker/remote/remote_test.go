@@ -227,6 +227,36 @@ func TestTwoQuestionsAtATime(t *testing.T) {
 	}
 }
 
+// A question about replicas that are not in sync is on a connection of its own, with its own session: the others do not wait for it.
+func TestWhoIsBehindHasAConnectionOfItsOwn(t *testing.T) {
+	hold := make(chan struct{})
+	s := newServer(t, func(_ int, req *kmsg.FetchRequest) *kmsg.FetchResponse {
+		if req.Topics[0].Partitions[0].Partition == 2 {
+			<-hold
+		}
+		return answerWith(func(p *kmsg.FetchResponseTopicPartition) { p.Partition = req.Topics[0].Partitions[0].Partition })
+	})
+	b := newBrokers(t, s)
+	behind := question(part(2, 0))
+	behind.Behind = true
+	answered := make(chan error, 1)
+	b.Fetch(5, behind, func(_ []fetcher.Answer, err error) { answered <- err })
+	for offset := int64(40); offset < 43; offset++ {
+		if answers, err := ask(t, b, question(part(1, offset))); err != nil || len(answers) != 1 {
+			t.Fatalf("%+v, %v", answers, err)
+		}
+	}
+	select {
+	case err := <-answered:
+		t.Fatalf("the held one is answered: %v", err)
+	default:
+	}
+	close(hold)
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Until a whole question is answered nobody knows the session's id: what follows it is whole too.
 func TestSessionsBegin(t *testing.T) {
 	var s session
