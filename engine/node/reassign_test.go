@@ -98,6 +98,12 @@ func TestReplicasMoveBetweenBoxes(t *testing.T) {
 	assign(1, 2)
 	produce(t, producer, "t", 0, 400)
 	settled(1, 2)
+	const behindFlushes = "cairn_syncer_behind_flushes_total"
+	before := s.metric(behindFlushes)
+	produce(t, producer, "t", 400, 40)
+	if n := s.metric(behindFlushes); n != before {
+		t.Errorf("all are in sync, and %v flushes were of somebody behind", n-before)
+	}
 
 	stop := steady(t, producer, "t")
 	assign(2, 3)
@@ -107,21 +113,24 @@ func TestReplicasMoveBetweenBoxes(t *testing.T) {
 	})
 	n := stop()
 	settled(2, 3)
+	if s.metric(behindFlushes) == before {
+		t.Error("what the new replicas copied was flushed together with what others wait for")
+	}
 	s.eventually("box 1 keeps nothing", func() bool { return len(s.partitionsOnDisk(1, "t")) == 0 })
 	seen := map[string]int{}
 	reader := s.kafka(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for records := 0; records < 400+n; {
+	for records := 0; records < 440+n; {
 		fetches := reader.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
-			t.Fatalf("%d of %d records: %v", records, 400+n, err)
+			t.Fatalf("%d of %d records: %v", records, 440+n, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) { seen[string(r.Value)]++; records++ })
 	}
-	for i := range max(400, n) {
+	for i := range max(440, n) {
 		want := 0
-		if i < 400 {
+		if i < 440 {
 			want++
 		}
 		if i < n {

@@ -21,6 +21,9 @@ const (
 	Log
 	// Checkpoint is what may be late.
 	Checkpoint
+	// Behind is a partition's log that nobody waits for: a replica that is not in sync copies much and is in no hurry. It has rounds of
+	// its own beside the others, one file at a time: megabytes in a round would make everybody in it wait for them.
+	Behind
 	classes
 )
 
@@ -28,7 +31,7 @@ const (
 var ErrClosed = errors.New("syncer closed")
 
 // Job is something that can be flushed. Equal values (pointer identity) submitted while a round runs are flushed once
-// in the next.
+// in the next; with Behind and with another class once in each, perhaps at the same time.
 type Job interface {
 	// Flush makes durable everything that was written before it was called.
 	Flush() error
@@ -76,6 +79,7 @@ func New(rt mailbox.Runtime, cfg Config) *Syncer {
 		rt: rt, cfg: cfg,
 		flushes: cfg.Observer.Metrics.Counter("cairn_syncer_flushes_total", "device", cfg.Name),
 		rounds:  cfg.Observer.Metrics.Counter("cairn_syncer_rounds_total", "device", cfg.Name),
+		behind:  cfg.Observer.Metrics.Counter("cairn_syncer_behind_flushes_total", "device", cfg.Name),
 		asked:   cfg.Observer.Metrics.Counter("cairn_syncer_requests_total", "device", cfg.Name),
 		seconds: cfg.Observer.Metrics.Histogram("cairn_syncer_round_seconds", "device", cfg.Name),
 	}
@@ -103,8 +107,10 @@ func (s *Syncer) Submit(class Class, job Job, done func(error)) {
 func (s *Syncer) Close() {
 	s.box.Post(message{stop: true})
 	s.box.Close()
-	if r := s.owner.running; r != nil {
-		r.finish()
+	for _, r := range s.owner.running {
+		if r != nil {
+			r.finish()
+		}
 	}
 }
 
@@ -114,13 +120,33 @@ type owner struct {
 	box     *mailbox.Mailbox[message]
 	cfg     Config
 	waiting [classes][]group
-	index   map[Job]*[]func(error)
-	running *round
-	alone   bool // the last round was Raft's own although others waited
+	index   map[asking]*[]func(error)
+	running [2]*round // one of each kind: beside is the second's index
+	alone   bool      // the last round was Raft's own although others waited
 	closed  bool
 
-	flushes, rounds, asked *observe.Counter
-	seconds                *observe.Histogram
+	flushes, rounds, behind, asked *observe.Counter // rounds and seconds are of those that somebody waits for
+	seconds                        *observe.Histogram
+}
+
+// kinds of rounds, which run side by side.
+const (
+	ahead = iota
+	beside
+)
+
+// kind is which rounds a class is flushed in.
+func (c Class) kind() int {
+	if c == Behind {
+		return beside
+	}
+	return ahead
+}
+
+// asking is a job that waits for a round of a kind.
+type asking struct {
+	job  Job
+	kind int
 }
 
 // group is one job and everybody who waits for it.
@@ -131,6 +157,7 @@ type group struct {
 
 // round is a set of jobs that are flushed together, by several lanes side by side.
 type round struct {
+	kind   int
 	groups []group
 	lanes  []lane
 	left   int // lanes whose end the owner has not heard of; owner's
@@ -150,8 +177,10 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 		if m.round != nil {
 			m.round.left--
 			if m.round.left == 0 {
-				o.seconds.Observe((now.Mono - m.round.began).Seconds())
-				o.running = nil
+				if m.round.kind == ahead {
+					o.seconds.Observe((now.Mono - m.round.began).Seconds())
+				}
+				o.running[m.round.kind] = nil
 			}
 			continue
 		}
@@ -166,22 +195,25 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 		o.asked.Inc()
 		o.add(m)
 	}
-	if o.running == nil {
-		o.start(now)
+	for kind, r := range o.running {
+		if r == nil {
+			o.start(kind, now)
+		}
 	}
 	return 0
 }
 
 func (o *owner) add(m message) {
 	if o.index == nil {
-		o.index = make(map[Job]*[]func(error))
+		o.index = make(map[asking]*[]func(error))
 	}
-	if waiters, ok := o.index[m.job]; ok {
+	at := asking{m.job, m.class.kind()}
+	if waiters, ok := o.index[at]; ok {
 		*waiters = append(*waiters, m.done)
 		return
 	}
 	waiters := &[]func(error){m.done}
-	o.index[m.job] = waiters
+	o.index[at] = waiters
 	o.waiting[m.class] = append(o.waiting[m.class], group{m.job, waiters})
 }
 
@@ -199,37 +231,47 @@ func (o *owner) refuseAll() {
 	o.index = nil
 }
 
-// start flushes everything that waits. The raft jobs have a round of their own: agreement must not wait for the
+// start flushes everything that waits for a round of a kind. The raft jobs have a round of their own: agreement must not wait for the
 // partitions' files, and what arrives meanwhile joins the next round. They have it once in a row: a raft log that always
 // has something to flush would otherwise keep the partitions from their turn for good.
-func (o *owner) start(now clock.Now) {
+func (o *owner) start(kind int, now clock.Now) {
 	var groups []group
-	others := len(o.waiting[Log])+len(o.waiting[Checkpoint]) > 0
-	if len(o.waiting[Raft]) > 0 && !(others && o.alone) {
-		groups = o.waiting[Raft]
-		o.waiting[Raft] = nil
-		o.alone = others
-	} else {
-		o.alone = false
-		for c := range o.waiting {
+	take := func(classes ...Class) {
+		for _, c := range classes {
 			groups = append(groups, o.waiting[c]...)
 			o.waiting[c] = nil
 		}
+	}
+	lanesMax := o.cfg.ParallelMax
+	switch others := len(o.waiting[Log])+len(o.waiting[Checkpoint]) > 0; {
+	case kind == beside:
+		take(Behind)
+		lanesMax = 1
+	case len(o.waiting[Raft]) > 0 && !(others && o.alone):
+		take(Raft)
+		o.alone = others
+	default:
+		take(Raft, Log, Checkpoint)
+		o.alone = false
 	}
 	if len(groups) == 0 {
 		return
 	}
 	for _, g := range groups {
-		delete(o.index, g.job)
+		delete(o.index, asking{g.job, kind})
 	}
-	lanes := min(len(groups), o.cfg.ParallelMax)
-	r := &round{groups: groups, lanes: make([]lane, lanes), left: lanes, began: now.Mono}
+	lanes := min(len(groups), lanesMax)
+	r := &round{kind: kind, groups: groups, lanes: make([]lane, lanes), left: lanes, began: now.Mono}
 	for i := range r.lanes {
 		r.lanes[i].ended.Add(1)
 	}
-	o.running = r
-	o.rounds.Inc()
+	o.running[kind] = r
 	o.flushes.Add(len(groups))
+	if kind == beside {
+		o.behind.Add(len(groups))
+	} else {
+		o.rounds.Inc()
+	}
 	for i := range r.lanes {
 		o.rt.Spawn("flush", func() { r.flush(i) }, func() { o.box.Post(message{round: r}) })
 	}

@@ -217,6 +217,51 @@ func TestCloseWaitsForTheRoundUnderWay(t *testing.T) {
 	}
 }
 
+// What nobody waits for is flushed beside the rounds of the others, one file at a time, and both kinds of askers for one file get
+// their answer.
+func TestWhoIsBehindHoldsNobodyUp(t *testing.T) {
+	sy := New(mailbox.NewThreads(clock.System()), Config{Name: "d"})
+	first, second := &slow{begun: make(chan struct{}), end: make(chan struct{})}, &slow{begun: make(chan struct{}), end: make(chan struct{})}
+	behind := make(chan error, 3)
+	for _, j := range []*slow{first, second} {
+		sy.Submit(Behind, j, func(err error) { behind <- err })
+	}
+	<-first.begun
+	var trace []string
+	for _, class := range []Class{Log, Raft, Checkpoint} {
+		done := make(chan error, 1)
+		sy.Submit(class, &file{name: "f", trace: &trace}, func(err error) { done <- err })
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("it waits for who is behind")
+		}
+	}
+	select {
+	case <-second.begun:
+		t.Error("two that are behind are flushed at the same time")
+	default:
+	}
+	close(first.end)
+	<-second.begun
+	close(second.end)
+	for range 2 {
+		if err := <-behind; err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &file{name: "both", trace: &trace, written: 1}
+	left := make(chan error, 2)
+	sy.Submit(Behind, f, func(err error) { left <- err })
+	if err := <-left; err != nil || f.flushed != 1 {
+		t.Fatalf("%v, flushed %d", err, f.flushed)
+	}
+	sy.Close()
+}
+
 func BenchmarkSubmit(b *testing.B) {
 	b.ReportAllocs()
 	rt := mailbox.NewThreads(clock.System())

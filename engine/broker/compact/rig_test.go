@@ -123,7 +123,7 @@ func (r *rig) stable() int64 {
 func (r *rig) flush() error {
 	var err error
 	called := false
-	r.log.Flush(func(_ int64, e error) { err, called = e, true })
+	r.log.Flush(false, func(_ int64, e error) { err, called = e, true })
 	if !r.sched.RunUntil(time.Minute, func() bool { return called }) {
 		r.t.Fatal("flush was never answered")
 	}

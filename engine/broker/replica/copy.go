@@ -79,6 +79,8 @@ type CopyRequest struct {
 	// Batches are the span's bytes, as they came; half a batch at their end is left out. The memory must stay untouched
 	// until Done.
 	Batches []byte
+	// Behind says that the replica is not in sync: nobody waits until it has this on its disk.
+	Behind bool
 	// Done is called exactly once, on the owner's goroutine; it must not block. Err is nil when the answer was taken or was too
 	// old; partition.ErrFenced when this box does not follow in that epoch any more; batch.ErrCorrupt and others leave
 	// the log as it was.
@@ -87,6 +89,7 @@ type CopyRequest struct {
 }
 
 func (s *shard) onCopy(r *Replica, c *CopyRequest) {
+	r.own.behind = c.Behind
 	c.Err = s.takeCopy(r, c)
 	if errors.Is(c.Err, seglog.ErrFailed) {
 		s.fail(r, c.Err)

@@ -85,6 +85,7 @@ type owned struct {
 	vouched   int64 // of a follower: told last, in vouchedIn
 	vouchedIn int32 // noEpoch: nothing was told yet
 	flushing  bool
+	behind    bool // it follows and is not in sync: nobody waits for its flushes
 	touched   bool // in shard.touched
 	active    bool // in shard.active
 	idle      int  // ticks since the last append

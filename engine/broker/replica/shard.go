@@ -202,7 +202,7 @@ func (s *shard) flush(r *Replica) {
 		return
 	}
 	o.flushing = true
-	o.log.Flush(func(end int64, err error) {
+	o.log.Flush(o.behind, func(end int64, err error) {
 		s.box.Post(message{kind: msgFlushed, replica: r, offset: end, err: err})
 	})
 }
@@ -379,7 +379,7 @@ func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done fun
 		done(o.state.LogEpoch(), err)
 		return
 	}
-	o.changed = true
+	o.changed, o.behind = true, false
 	if err := o.log.AssignLeaderEpoch(epoch, o.state.End()); err != nil {
 		s.fail(r, err)
 	}

@@ -47,7 +47,7 @@ func disk(t testing.TB) (*Dir, *Log) {
 
 func flushWait(t testing.TB, l *Log) {
 	done := make(chan error, 1)
-	l.Flush(func(_ int64, err error) { done <- err })
+	l.Flush(false, func(_ int64, err error) { done <- err })
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

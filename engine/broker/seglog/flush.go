@@ -16,9 +16,9 @@ func (j *flushJob) Flush() error {
 	return err
 }
 
-// Flush makes durable what was appended before the call. done is called once, on a goroutine of the syncer or on the
+// Flush makes durable what was appended before the call; behind says that nobody waits for it (syncer.Behind). done is called once, on a goroutine of the syncer or on the
 // caller's if there is nothing to do, and must only post; it gets the offset before which everything is durable.
-func (l *Log) Flush(done func(flushedEnd int64, err error)) {
+func (l *Log) Flush(behind bool, done func(flushedEnd int64, err error)) {
 	if err := l.usable(); err != nil {
 		done(l.FlushedEnd(), err)
 		return
@@ -27,7 +27,11 @@ func (l *Log) Flush(done func(flushedEnd int64, err error)) {
 		done(l.FlushedEnd(), nil)
 		return
 	}
-	l.dir.syncer.Submit(syncer.Log, &l.job, func(err error) {
+	class := syncer.Log
+	if behind {
+		class = syncer.Behind
+	}
+	l.dir.syncer.Submit(class, &l.job, func(err error) {
 		done(l.FlushedEnd(), err)
 	})
 }

@@ -87,7 +87,7 @@ func (r *rig) open() *Log {
 
 func (r *rig) flush(l *Log) (int64, error) {
 	end, err, called := int64(-1), error(nil), false
-	l.Flush(func(e int64, x error) { end, err, called = e, x, true })
+	l.Flush(false, func(e int64, x error) { end, err, called = e, x, true })
 	if !r.sched.RunUntil(time.Minute, func() bool { return called }) {
 		r.t.Fatal("flush was never answered")
 	}
