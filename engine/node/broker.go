@@ -181,7 +181,7 @@ func (b *broker) openServer() error {
 			Catalog: b.catalog, Replicas: kafkaserver.LocalReplicas(b.topics),
 			ProducerIDs: controller.NewProducerIDs(b.allocateProducerIDs), AutoCreator: b.controller,
 			LogDirs: local{b}, Groups: b.groups, Controller: forwarding{b}, Configs: b.catalog,
-			Settings: b.settings, SessionID: b.sessionID, GoodClock: b.goodClock,
+			Settings: b.settings, SessionID: b.sessionID, GoodClock: b.goodClock, Recent: b.tree.ReadIndex,
 		})
 	if err != nil {
 		return err

@@ -1,6 +1,9 @@
 package kafkaserver
 
 import (
+	"sync"
+	"time"
+
 	"cairn/engine/broker/catalog"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -8,8 +11,29 @@ import (
 
 // ListPartitionReassignments (46), version 0: the reassignments under way, of all partitions if the list is null.
 // kafka-topics --describe asks for them before it prints anything.
+//
+// Kafka asks the controller; here every box answers once its catalog has come to where the ensemble is. Whoever has just
+// begun a reassignment and asks another box how it stands would otherwise hear that there is none, and take it for done. Without a
+// leader of the ensemble the answer is what this box knows: a cluster in trouble is one that people look at.
+
+// recentWait is how long the catalog may take to be recent.
+const recentWait = 2 * time.Second
 
 func (s *Server) handle46ListPartitionReassignments(r *request) {
+	if s.deps.Recent == nil {
+		s.answerReassignments(r)
+		return
+	}
+	var once sync.Once
+	answer := func() { once.Do(func() { s.answerReassignments(r) }) }
+	late := time.AfterFunc(recentWait, answer)
+	s.deps.Recent(func(error) {
+		late.Stop()
+		answer()
+	})
+}
+
+func (s *Server) answerReassignments(r *request) {
 	req := r.body.(*kmsg.ListPartitionReassignmentsRequest)
 	snap := s.deps.Catalog.Current()
 	resp := kmsg.NewPtrListPartitionReassignmentsResponse()

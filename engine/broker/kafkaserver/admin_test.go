@@ -77,7 +77,7 @@ func (f *fakeController) AlterReassignments(req controller.AlterReassignments, d
 }
 
 // adminRig is a server with a catalog of one broker and two topics, and a fake controller; it has no replicas.
-func adminRig(t *testing.T) (*fakeController, *client) {
+func adminRig(t *testing.T, change ...func(*Deps, *catalog.Catalog)) (*fakeController, *client) {
 	t.Helper()
 	static := settings.NewStatic(nil, map[string]string{"log.retention.hours": "100", "node.id": "1"})
 	cat := catalog.New(catalog.Base{BrokerID: 1, Static: static}, func(p catalog.Problem) { t.Errorf("%s: %v", p.Path, p.Err) })
@@ -91,9 +91,12 @@ func adminRig(t *testing.T) (*fakeController, *client) {
 		put(catalog.DeleteTopicPath("gone"), nil),
 	}})
 	fake := &fakeController{}
-	s, err := New(Config{BrokerID: 1, Listeners: []ListenerConfig{{Name: "PLAINTEXT", Address: "127.0.0.1:0"}}, Limits: limits.Derive(1 << 30).Kafka},
-		Deps{Clock: clock.System(), Observer: observe.Discard(), Listen: net.Listen, Catalog: cat, Configs: cat, Controller: fake,
-			Settings: func() Settings { return Settings{FetchMaxBytes: 1 << 20} }})
+	deps := Deps{Clock: clock.System(), Observer: observe.Discard(), Listen: net.Listen, Catalog: cat, Configs: cat, Controller: fake,
+		Settings: func() Settings { return Settings{FetchMaxBytes: 1 << 20} }}
+	for _, f := range change {
+		f(&deps, cat)
+	}
+	s, err := New(Config{BrokerID: 1, Listeners: []ListenerConfig{{Name: "PLAINTEXT", Address: "127.0.0.1:0"}}, Limits: limits.Derive(1 << 30).Kafka}, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,6 +363,28 @@ func TestReassignments(t *testing.T) {
 		if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 || fmt.Sprint(resp.Topics[0].Partitions[0].AddingReplicas) != "[2]" {
 			t.Errorf("%+v", resp.Topics)
 		}
+	}
+}
+
+// What is under way is answered from a catalog that is recent, and where none can be had from the one that there is.
+func TestReassignmentsAreRecent(t *testing.T) {
+	for name, recent := range map[string]bool{"recent": true, "no leader": false} {
+		t.Run(name, func(t *testing.T) {
+			_, c := adminRig(t, func(deps *Deps, cat *catalog.Catalog) {
+				deps.Recent = func(done func(error)) {
+					if !recent {
+						return
+					}
+					cat.Apply(catalog.Batch{Zxid: 2, Changes: []catalog.Change{{Kind: catalog.Changed, Path: catalog.TopicPath("t"), Czxid: 5, Data: catalog.EncodeTopic(
+						catalog.TopicAssignment{ID: catalog.UUID{7}, Partitions: [][]int32{{1}, {1}}, Adding: map[int32][]int32{0: {2}, 1: {2}}})}}})
+					go done(nil)
+				}
+			})
+			resp := ask(c, 0, kmsg.NewPtrListPartitionReassignmentsRequest(), kmsg.NewPtrListPartitionReassignmentsResponse())
+			if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) == 2 != recent {
+				t.Errorf("%+v", resp.Topics)
+			}
+		})
 	}
 }
 

@@ -32,6 +32,9 @@ type Deps struct {
 	Settings func() Settings
 	// GoodClock says whether the wall clock is known to be right; without it no record is refused for its timestamp. Nil: it is.
 	GoodClock func(clock.Now) bool
+	// Recent calls done once the catalog shows all that was committed before the call, from any goroutine; it may take for ever
+	// where the ensemble has no leader. Nil where the catalog always does.
+	Recent func(done func(error))
 	// SessionID draws the id of a new fetch session: any positive number that does not repeat soon.
 	SessionID func() int32
 }
