@@ -22,7 +22,9 @@ const Unthrottled = math.MaxInt64
 
 const (
 	// throttleSaves is how much time's bytes the bucket holds: who comes so much later than it could loses nothing of the rate.
-	throttleSaves = 100 * time.Millisecond
+	throttleSaves = 50 * time.Millisecond
+	// throttlePart of the rate is paid: with what the bucket holds, and an answer, five seconds get no more than the rate.
+	throttlePart = 0.98
 	// throttleShare is how much time's bytes there must be before something is let through: crumbs cost as much as answers.
 	throttleShare = 20 * time.Millisecond
 	// throttleWaitMax bounds what Left has somebody wait: the rate may have changed.
@@ -40,11 +42,11 @@ func (t *Throttle) Left(now time.Duration, rate int64) (bytes int, wait time.Dur
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.pay(now, rate)
-	left, share := float64(rate)*throttleSaves.Seconds()-t.spent, max(float64(rate)*throttleShare.Seconds(), 1)
+	left, share := max(float64(rate)*throttleSaves.Seconds(), 1)-t.spent, max(float64(rate)*throttleShare.Seconds(), 1)
 	if left >= share {
-		return int(min(max(left, 1), math.MaxInt32)), 0
+		return int(min(left, math.MaxInt32)), 0
 	}
-	return 0, min(time.Duration((share-left)/float64(rate)*float64(time.Second))+time.Millisecond, throttleWaitMax)
+	return 0, min(time.Duration((share-left)/(throttlePart*float64(rate))*float64(time.Second))+time.Millisecond, throttleWaitMax)
 }
 
 // Took notes that bytes were copied.
@@ -61,7 +63,7 @@ func (t *Throttle) Took(now time.Duration, rate int64, bytes int) {
 // pay makes up for what was spent since the last time.
 func (t *Throttle) pay(now time.Duration, rate int64) {
 	if now > t.at {
-		t.spent = max(t.spent-float64(rate)*(now-t.at).Seconds(), 0)
+		t.spent = max(t.spent-throttlePart*float64(rate)*(now-t.at).Seconds(), 0)
 	}
 	t.at = max(t.at, now)
 }

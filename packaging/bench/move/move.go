@@ -22,11 +22,9 @@ const (
 	window      = 16
 	pacedWindow = 256 // a late answer must not hold the next request back
 	// fillBytes is one batch of the topic that moves, fillWindow how many are on their way on each of its partitions.
-	fillBytes  = 256 << 10
-	fillWindow = 4
-	// roundingPart is how far above the throttle the highest rate may be: an answer that is under way when a stretch begins.
-	roundingPart = 0.02
-	latenessMax  = 2.0 // p99 during the move, beside the p99 before it and after it
+	fillBytes   = 256 << 10
+	fillWindow  = 4
+	latenessMax = 2.0 // p99 during the move, beside the p99 before it and after it
 )
 
 // Where the replicas are. The load is on all boxes, three replicas of each partition, every box leads as many; what moves is
@@ -98,9 +96,9 @@ func (b *bench) rows(most load.Result, rate float64, before, after load.Result, 
 	return []table.Row{
 		{Name: fmt.Sprintf("%d boxes: most produced, 1 KiB a request, %d partitions with three replicas, %d × %d in flight", boxCount, len(loadReplicas), connections, window),
 			Value: most.PerSecond(), Unit: "requests/s", Note: quiet(most)},
-		{Name: name + ": bytes moved, highest over 5 s", Value: m.arrival.highest(windowTime) / 1e6, Unit: "MB/s", Target: float64(b.rate) * (1 + roundingPart) / 1e6, Promise: limit,
+		{Name: name + ": bytes moved, highest over 5 s", Value: m.arrival.highest(windowTime) / 1e6, Unit: "MB/s", Target: float64(b.rate) / 1e6, Promise: limit,
 			Note: fmt.Sprintf("highest over 1 s %s MB/s; %s", measure.Number(m.arrival.highest(time.Second)/1e6), cache)},
-		{Name: name + ": bytes moved, mean", Value: m.arrival.mean() / 1e6, Unit: "MB/s", Target: float64(b.rate) * (1 + roundingPart) / 1e6, Promise: limit},
+		{Name: name + ": bytes moved, mean", Value: m.arrival.mean() / 1e6, Unit: "MB/s", Target: float64(b.rate) / 1e6, Promise: limit},
 		{Name: name + ": from the request to the end of the reassignment", Value: m.took.Seconds(), Unit: "s", Note: fmt.Sprintf("the bytes came within %.1f s", m.arrival.took().Seconds())},
 		{Name: name + ": produced meanwhile", Value: m.served.PerSecond(), Unit: "requests/s", Target: 0.99 * rate, Promise: table.AtLeast, Note: measure.Number(rate) + "/s offered"},
 		{Name: name + ": p99 of the requests", Value: ms(m.served.P99), Unit: "ms", Note: fmt.Sprintf("before %s; after %s", quiet(before), quiet(after))},
