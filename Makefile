@@ -54,6 +54,7 @@ bench: build ## Figures beside a floor program and beside Apache ZooKeeper (need
 	packaging/bench/run
 	packaging/bench/run-peer
 	packaging/bench/run-catchup
+	packaging/bench/run-move
 
 .PHONY: generate
 generate: ## Everything that is generated from something else

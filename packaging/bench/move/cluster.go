@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -67,7 +68,7 @@ func startCluster(ctx context.Context, binary, dir string, n int) (c *cluster, e
 		return c, err
 	}
 	c.admin = kadm.NewClient(c.kafka)
-	return c, poll(ctx, "all brokers are registered", func() (bool, error) {
+	return c, poll(ctx, "all brokers are registered", pollPause, func() (bool, error) {
 		m, err := c.admin.BrokerMetadata(ctx)
 		return err == nil && len(m.Brokers) == n, nil
 	})
@@ -108,7 +109,7 @@ func (c *cluster) create(ctx context.Context, topic string, replicas [][]int32) 
 
 // settled waits until a topic's partitions are on these brokers, all in sync, and the first of each leads.
 func (c *cluster) settled(ctx context.Context, topic string, replicas [][]int32) error {
-	return poll(ctx, topic+" is where it should be", func() (bool, error) {
+	return poll(ctx, topic+" is where it should be", pollPause, func() (bool, error) {
 		m, err := c.admin.Metadata(ctx, topic)
 		if err != nil {
 			return false, nil
@@ -137,7 +138,7 @@ func (c *cluster) throttle(ctx context.Context, topic string, rate int64, from, 
 			leaders += fmt.Sprintf(",%d:%d", p, broker)
 		}
 		for _, broker := range to[p] {
-			if !has(from[p], broker) {
+			if !slices.Contains(from[p], broker) {
 				followers += fmt.Sprintf(",%d:%d", p, broker)
 			}
 		}
@@ -202,20 +203,14 @@ func (c *cluster) cpu() (used []time.Duration, err error) {
 	return used, nil
 }
 
-func has(list []int32, broker int32) bool {
-	for _, b := range list {
-		if b == broker {
-			return true
-		}
-	}
-	return false
-}
-
-// pollPause is between two looks at something that is awaited.
-const pollPause = 20 * time.Millisecond
+// pollPause is between two looks at something that is awaited; during a measurement a question is a load of its own.
+const (
+	pollPause     = 20 * time.Millisecond
+	pollPauseLong = 100 * time.Millisecond
+)
 
 // poll waits until something is true.
-func poll(ctx context.Context, what string, is func() (bool, error)) error {
+func poll(ctx context.Context, what string, pause time.Duration, is func() (bool, error)) error {
 	for {
 		if ok, err := is(); ok || err != nil {
 			return err
@@ -223,7 +218,7 @@ func poll(ctx context.Context, what string, is func() (bool, error)) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting until %s: %w", what, ctx.Err())
-		case <-time.After(pollPause):
+		case <-time.After(pause):
 		}
 	}
 }

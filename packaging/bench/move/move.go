@@ -205,8 +205,7 @@ func (b *bench) moveNow(c *cluster, m *moved) error {
 	if err := c.reassign(ctx, moveTopic, moveTo); err != nil {
 		return err
 	}
-	err = poll(ctx, "the reassignment has ended", func() (bool, error) {
-		time.Sleep(100 * time.Millisecond) // a question is a load of its own
+	err = poll(ctx, "the reassignment has ended", pollPauseLong, func() (bool, error) {
 		moving, err := c.moving(ctx, moveTopic, len(moveTo))
 		return !moving, err
 	})
