@@ -27,6 +27,7 @@ type bench struct {
 	moved int64   // bytes that the topic that moves has
 	part  float64 // of the most, that is offered meanwhile
 	warm  bool    // the page cache keeps what was written
+	turns bool    // the move goes and rests in turns
 }
 
 func main() {
@@ -37,6 +38,7 @@ func main() {
 	flag.Int64Var(&b.rate, "throttle", 50_000_000, "bytes a second; 0 is none")
 	flag.Float64Var(&b.part, "part", 0.3, "part of the most that is offered")
 	flag.BoolVar(&b.warm, "warm", false, "leave what moves in the page cache")
+	flag.BoolVar(&b.turns, "turns", false, "let the move go and rest in turns, and compare the two: for a machine on which others work")
 	flag.Parse()
 	if b.moved = 2_000_000_000; b.short {
 		b.moved /= 10

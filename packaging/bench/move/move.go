@@ -62,6 +62,9 @@ func (b *bench) measure() (rows []table.Row, err error) {
 	}
 	rate := b.part * most.PerSecond()
 	progress("%.0f requests/s at most, p50 %v, p99 %v; %.0f offered", most.PerSecond(), most.P50, most.P99, rate)
+	if b.turns {
+		return b.takeTurns(c, rate)
+	}
 	before, err := load.Run(b.ctx, b.produce(c, rate, b.seconds(20)))
 	if err != nil {
 		return nil, fmt.Errorf("measure before the move: %w", err)
