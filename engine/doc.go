@@ -75,11 +75,11 @@
 // the request parks a Waiter, which the shard wakes when its view has moved.
 //
 // A partition is copied. (1) The fetcher asks each leader about all that this box follows there, from where its logs end
-// (replica/copy.go, Position), replicas that are not in sync in a question of their own; remote carries that as a Fetch on a pipe
-// of the link, of each kind of question one, so that nobody who waits for acks=all waits behind what a replica lacks; (2)
-// kafkaserver answers it like any
-// Fetch, up to the log's end, or says where the logs part; (3) the follower's shard checks and appends, or cuts; (4) its
-// flush comes back (of one that is not in sync beside the others' rounds: syncer.Behind), its view says how far it vouches, and
+// (replica/copy.go, Position), replicas that are not in sync in a question of their own, and says only what has changed since it asked
+// last; remote carries that as a Fetch in a session, on a pipe of the link, of each kind of question one, so that nobody who waits for
+// acks=all waits behind what a replica lacks; (2) kafkaserver answers it like any Fetch, up to the log's end, or says where the logs
+// part, and looks only at partitions that have news (kafkaserver/followed.go); (3) the follower's shard checks and appends, or cuts;
+// (4) its flush comes back (of one that is not in sync beside the others' rounds: syncer.Behind), its view says how far it vouches, and
 // the fetcher tells the leader; (5) the leader's shard moves the
 // high watermark to what all in sync vouch for, and answers who waits for acks=all.
 //

@@ -36,7 +36,7 @@ type Kafka struct {
 	FetchSessionsMax int
 	// FetchSessionPartitionsMax bounds the partitions of all fetch sessions together.
 	FetchSessionPartitionsMax int
-	// FetchPartitionsMax is how many partitions of one Fetch may wait for records; those beyond it are looked at only
+	// FetchPartitionsMax is how many partitions of one client's Fetch may wait for records; those beyond it are looked at only
 	// when the request is answered.
 	FetchPartitionsMax int
 	// OpenBatchBytesMax bounds what a compressed batch may unpack to where a topic asks for its records to be checked, in bytes.

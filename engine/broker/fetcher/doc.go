@@ -3,7 +3,8 @@
 // when they have taken it the next question goes out. What a replica then vouches for is told to its leader.
 //
 // It is a mailbox and a Step. The topics room tells it what to follow; who carries questions and vouchers is given to it
-// (Leaders). A follower in sync whose leader has nothing new costs nothing but its place in a question that waits.
+// (Leaders). A question says what has changed since the one before: a follower in sync whose leader has nothing new costs nothing
+// but its place in what is asked.
 //
 // The package must not decide who leads, touch a log itself, or know the wire.
 package fetcher

@@ -42,23 +42,35 @@ const throttledBytesMin = 64 << 10
 
 // Leaders carries questions and vouchers to other boxes' brokers.
 type Leaders interface {
-	// Fetch asks a broker. done is called exactly once, from any goroutine, and only posts. Partitions about which there is
-	// nothing new may be missing in the answer, which has those that the broker refuses with their Err; its bytes are the
-	// caller's. A question that is put while the broker keeps another has that one answered at once; there are at most two,
-	// answered in their order. All that is said of two questions holds for those with Behind and for the others, each by itself:
-	// neither waits for the other kind.
+	// Fetch asks a broker. done is called exactly once, from any goroutine, and only posts. A question that is not whole and
+	// whose predecessor was not carried is refused. Partitions about which there is nothing new may be missing in the answer, which
+	// has those that the broker refuses with their Err; its bytes are the caller's. A question that is put while the broker keeps
+	// another has that one answered at once; there are at most two, answered in their order. All that is said of two questions holds
+	// for those with Behind and for the others, each by itself: neither waits for the other kind.
 	Fetch(broker int32, q Question, done func([]Answer, error))
 	// Vouch tells a broker how far this box vouches. It does not block, and may be lost.
 	Vouch(broker int32, vouchers []Voucher)
 }
 
 // Question is about all partitions that this box follows a broker in and that are ready for more: those that it is in sync in, or
-// with Behind the others.
+// with Behind the others. It says what has changed since the one before of its kind, so that its size and its cost do not depend on
+// the partitions that are idle.
 type Question struct {
+	// Whole says that Parts is everything: what was asked before is forgotten. The first question is whole, and the one after
+	// an error.
+	Whole bool
+	// Gone are not asked about any more, and Parts are, from where they say. What is in both is in Parts.
+	Gone     []Key
 	Parts    []Part
 	Behind   bool
 	Wait     time.Duration // how long the broker may keep it when there is nothing
 	BytesMax int
+}
+
+// Key names a partition.
+type Key struct {
+	Topic     seglog.ID
+	Partition int32
 }
 
 // Part is one partition, and where this box's log of it ends.

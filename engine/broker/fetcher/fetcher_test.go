@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -27,6 +28,7 @@ type cluster struct {
 	sched     *mailbox.Scheduler
 	boxes     map[int32]*box
 	questions int // put so far
+	named     int // partitions in them
 	vouchers  int // said so far
 	deaf      bool
 	down      bool                         // nobody is reached
@@ -41,8 +43,9 @@ type box struct {
 	shards   *replica.Shards
 	dir      *seglog.Dir
 	fetcher  *Fetcher
-	replicas map[key]*replica.Replica
-	asked    map[lane][]*question // of this box, by whom it asks, and about what
+	replicas map[Key]*replica.Replica
+	known    map[lane]map[Key]Part // by whom it asks, and about what: what its questions have come to
+	asked    map[lane][]*question
 }
 
 type question struct {
@@ -55,7 +58,7 @@ type question struct {
 func newCluster(t *testing.T, seed uint64, boxes int32) *cluster {
 	c := &cluster{t: t, sched: mailbox.NewScheduler(seed, clock.NewVirtual(time.Unix(1_700_000_000, 0))), boxes: map[int32]*box{}}
 	for id := int32(1); id <= boxes; id++ {
-		b := &box{c: c, id: id, epoch: int64(100 + id), replicas: map[key]*replica.Replica{}, asked: map[lane][]*question{}}
+		b := &box{c: c, id: id, epoch: int64(100 + id), replicas: map[Key]*replica.Replica{}, known: map[lane]map[Key]Part{}, asked: map[lane][]*question{}}
 		dir, err := seglog.OpenDir(
 			seglog.DirConfig{Path: "/data", ClusterID: "c", NodeID: id, Limits: limits.Derive(0).Storage},
 			seglog.Deps{FS: vfs.NewMem(), Syncer: syncer.New(c.sched, syncer.Config{Name: "d"}), Random: rand.NewChaCha8([32]byte{byte(id)})})
@@ -96,7 +99,7 @@ func (c *cluster) open(n, leader int32) {
 func (c *cluster) lead(n, leader, epoch int32, inSync bool) {
 	for id := int32(1); id <= int32(len(c.boxes)); id++ {
 		b := c.boxes[id]
-		r := b.replicas[key{seglog.ID{7}, n}]
+		r := b.replicas[Key{seglog.ID{7}, n}]
 		if id != leader {
 			r.Resign(epoch)
 			b.fetcher.Follow(r, leader, inSync)
@@ -108,7 +111,7 @@ func (c *cluster) lead(n, leader, epoch int32, inSync bool) {
 // leads has a box lead a partition, with all in sync.
 func (c *cluster) leads(n, leader, epoch int32) {
 	b := c.boxes[leader]
-	r := b.replicas[key{seglog.ID{7}, n}]
+	r := b.replicas[Key{seglog.ID{7}, n}]
 	b.fetcher.Follow(r, NoLeader, true)
 	m := partition.Membership{Epoch: epoch, InSyncMin: 2}
 	for other := int32(1); other <= int32(len(c.boxes)); other++ {
@@ -147,7 +150,7 @@ func (c *cluster) produce(n, leader int32) time.Duration {
 			c.t.Errorf("partition %d: %v", n, a.Err)
 		}
 	}}
-	c.boxes[leader].replicas[key{seglog.ID{7}, n}].Append(context.Background(), a)
+	c.boxes[leader].replicas[Key{seglog.ID{7}, n}].Append(context.Background(), a)
 	if !c.sched.RunUntil(time.Minute, func() bool { return answered }) {
 		c.t.Fatalf("partition %d is never acknowledged", n)
 	}
@@ -166,6 +169,31 @@ func (b *box) Fetch(broker int32, q Question, done func([]Answer, error)) {
 	for _, earlier := range list {
 		earlier.until = 0
 	}
+	known := b.known[from]
+	if q.Whole {
+		known = map[Key]Part{}
+		b.known[from] = known
+	}
+	if known == nil {
+		c.t.Errorf("box %d: the first question for %d is not whole", b.id, broker)
+		known = map[Key]Part{}
+	}
+	for _, k := range q.Gone {
+		if _, asked := known[k]; !asked {
+			c.t.Errorf("box %d: %v was not asked of %d", b.id, k, broker)
+		}
+		delete(known, k)
+	}
+	for _, p := range q.Parts {
+		if known[Key{p.Topic, p.Partition}] == p {
+			c.t.Errorf("box %d: %v is known to %d", b.id, p, broker)
+		}
+		known[Key{p.Topic, p.Partition}] = p
+	}
+	c.named += len(q.Parts)
+	q.Parts = slices.SortedFunc(maps.Values(known), func(a, b Part) int {
+		return compareKeys(Key{a.Topic, a.Partition}, Key{b.Topic, b.Partition})
+	})
 	mine := &question{q: q, done: done, until: c.sched.Clock().Now().Mono + q.Wait}
 	b.asked[from] = append(list, mine)
 	c.sched.After(0, "question", func() { b.look(broker, mine) })
@@ -182,7 +210,7 @@ func (b *box) look(broker int32, mine *question) {
 	some := false
 	for _, p := range mine.q.Parts {
 		a := Answer{Part: p}
-		a.Answer, a.Err = c.boxes[broker].replicas[key{p.Topic, p.Partition}].View().Answer(p.Position, mine.q.BytesMax, true)
+		a.Answer, a.Err = c.boxes[broker].replicas[Key{p.Topic, p.Partition}].View().Answer(p.Position, mine.q.BytesMax, true)
 		if c.err != nil {
 			a.Err = c.err
 		}
@@ -217,15 +245,15 @@ func (b *box) Vouch(broker int32, vouchers []Voucher) {
 		return
 	}
 	for _, v := range vouchers {
-		c.boxes[broker].replicas[key{v.Topic, v.Partition}].Vouch(v.Member, v.Epoch, v.Offset)
+		c.boxes[broker].replicas[Key{v.Topic, v.Partition}].Vouch(v.Member, v.Epoch, v.Offset)
 	}
 }
 
 // agree reports whether all replicas of a partition end alike, and all of it is acknowledged everywhere.
 func (c *cluster) agree(n int32) bool {
-	end := c.boxes[1].replicas[key{seglog.ID{7}, n}].View().End
+	end := c.boxes[1].replicas[Key{seglog.ID{7}, n}].View().End
 	for _, b := range c.boxes {
-		if v := b.replicas[key{seglog.ID{7}, n}].View(); v.End != end || v.HighWatermark != end {
+		if v := b.replicas[Key{seglog.ID{7}, n}].View(); v.End != end || v.HighWatermark != end {
 			return false
 		}
 	}
@@ -283,20 +311,20 @@ func TestWhoIsBehindHoldsNobodyUp(t *testing.T) {
 		}
 		return 0
 	}
-	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[key{seglog.ID{7}, 0}], 1, false)
+	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[Key{seglog.ID{7}, 0}], 1, false)
 	for range 20 {
 		a := &replica.AppendRequest{Batch: record(t, c), Acks: 1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) {
 			if a.Err != nil {
 				t.Error(a.Err)
 			}
 		}}
-		c.boxes[1].replicas[key{seglog.ID{7}, 0}].Append(context.Background(), a)
+		c.boxes[1].replicas[Key{seglog.ID{7}, 0}].Append(context.Background(), a)
 		if took := c.produce(1, 1); took > 100*time.Millisecond {
 			t.Fatalf("acknowledged after %v", took)
 		}
 	}
 	c.slow = nil
-	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[key{seglog.ID{7}, 0}], 1, true)
+	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[Key{seglog.ID{7}, 0}], 1, true)
 	if took := c.produce(0, 1); took > 5*time.Second {
 		t.Fatalf("in sync again, it is acknowledged after %v", took)
 	}
@@ -317,12 +345,12 @@ func TestAFormerLeaderFollows(t *testing.T) {
 		}
 		c.produce(0, 1)
 		c.sched.RunFor(10 * time.Second)
-		former := c.boxes[1].replicas[key{seglog.ID{7}, 0}]
+		former := c.boxes[1].replicas[Key{seglog.ID{7}, 0}]
 		c.boxes[1].fetcher.Follow(former, 2, true)
 		c.sched.RunFor(50 * time.Millisecond)
 		former.Resign(2)
-		c.boxes[3].replicas[key{seglog.ID{7}, 0}].Resign(2)
-		c.boxes[3].fetcher.Follow(c.boxes[3].replicas[key{seglog.ID{7}, 0}], 2, true)
+		c.boxes[3].replicas[Key{seglog.ID{7}, 0}].Resign(2)
+		c.boxes[3].fetcher.Follow(c.boxes[3].replicas[Key{seglog.ID{7}, 0}], 2, true)
 		c.leads(0, 2, 2)
 		if took := c.produce(0, 2); took > time.Second {
 			t.Errorf("with others %v: acknowledged after %v", others, took)
@@ -338,13 +366,40 @@ func TestIdleFollowersAreQuiet(t *testing.T) {
 		c.produce(n, 1+n%3)
 	}
 	c.sched.RunFor(20 * time.Second)
-	questions, vouchers := c.questions, c.vouchers
+	questions, vouchers, named := c.questions, c.vouchers, c.named
 	c.sched.RunFor(time.Minute)
+	if c.named != named {
+		t.Errorf("%d partitions named in a minute", c.named-named)
+	}
 	if n := c.questions - questions; n > 6*(60/5+1) {
 		t.Errorf("%d questions of six followers in a minute", n)
 	}
 	if n := c.vouchers - vouchers; n > 0 {
 		t.Errorf("%d vouchers in a minute", n)
+	}
+}
+
+// What a follower asks about is said when it changes: partitions that come one after the other, each while questions about the
+// others are on their way, are not named again and again, nor is one where nothing happens while another is written to.
+func TestWhatIsKnownIsNotSaidAgain(t *testing.T) {
+	for seed := uint64(1); seed <= 3; seed++ {
+		c := newCluster(t, seed, 3)
+		const partitions = 30
+		for n := range int32(partitions) {
+			c.open(n, 1)
+			c.sched.RunFor(3 * time.Millisecond)
+		}
+		c.sched.RunFor(5 * time.Second)
+		if most := 2 * partitions * 4; c.named > most {
+			t.Errorf("seed %d: %d idle partitions were named %d times by two followers, at most %d", seed, partitions, c.named, most)
+		}
+		named := c.named
+		for range 20 {
+			c.produce(7, 1)
+		}
+		if n := c.named - named; n < 2*19 || n > 2*25 {
+			t.Errorf("seed %d: two followers name %d partitions for 20 records in one", seed, n)
+		}
 	}
 }
 
@@ -365,7 +420,7 @@ func TestALostVoucherIsSaidAgain(t *testing.T) {
 	if c.vouchers == vouchers {
 		t.Fatal("nothing is said under a new registration")
 	}
-	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[key{seglog.ID{7}, 0}], 1, false)
+	c.boxes[2].fetcher.Follow(c.boxes[2].replicas[Key{seglog.ID{7}, 0}], 1, false)
 	vouchers = c.vouchers
 	c.sched.RunFor(10 * time.Second)
 	if n := c.vouchers - vouchers; n < 8 || n > 12 {
@@ -402,7 +457,7 @@ func TestErrorsArePausedAfter(t *testing.T) {
 	}
 	for id := int32(2); id <= 3; id++ {
 		for n := range int32(2) {
-			c.boxes[id].fetcher.Follow(c.boxes[id].replicas[key{seglog.ID{7}, n}], NoLeader, false)
+			c.boxes[id].fetcher.Follow(c.boxes[id].replicas[Key{seglog.ID{7}, n}], NoLeader, false)
 		}
 	}
 	c.sched.RunFor(10 * time.Second)

@@ -1,7 +1,6 @@
 package fetcher
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -9,7 +8,6 @@ import (
 
 	"cairn/engine/broker/partition"
 	"cairn/engine/broker/replica"
-	"cairn/engine/broker/seglog"
 	"cairn/platform/clock"
 	"cairn/platform/observe"
 )
@@ -36,65 +34,6 @@ type message struct {
 	err         error
 	copied      *replica.CopyRequest
 	part        *part
-}
-
-// key names a partition.
-type key struct {
-	topic     seglog.ID
-	partition int32
-}
-
-func keyOf(r *replica.Replica) key { return key{r.TopicID(), r.TopicPartition().Partition} }
-
-// part is one replica that follows.
-type part struct {
-	key     key
-	replica *replica.Replica
-	source  *source
-	inSync  bool
-	retryAt time.Duration // it is in no question before
-	round   int           // the last question that it is in
-	copying bool
-	told    Voucher // what was said last, at toldAt
-	toldAt  time.Duration
-	telling bool // in owner.telling
-	unheard bool // in owner.unheard
-}
-
-// lane is a broker that leads something here, and whether it is asked about replicas that are not in sync with it. Those have questions of
-// their own: what a replica lacks is much, often on the leader's disk alone, and whoever waits for acks=all would wait behind it.
-type lane struct {
-	broker int32
-	behind bool
-}
-
-func compareLanes(a, b lane) int {
-	switch {
-	case a.broker != b.broker || a.behind == b.behind:
-		return cmp.Compare(a.broker, b.broker)
-	case b.behind:
-		return -1
-	}
-	return 1
-}
-
-// source is what is asked in one lane.
-type source struct {
-	lane
-	order    []*part // by key: one seed gives one trace, and a session sees the same order again
-	asked    int     // questions so far
-	answered int     // and those that were answered: at most two less
-	copying  int     // parts of answers that are not taken yet
-	retryAt  time.Duration
-}
-
-// find is where a key stands in the order.
-func (s *source) find(k key) (int, bool) {
-	return slices.BinarySearchFunc(s.order, k, func(p *part, k key) int { return compareKeys(p.key, k) })
-}
-
-func compareKeys(a, b key) int {
-	return cmp.Or(slices.Compare(a.topic[:], b.topic[:]), cmp.Compare(a.partition, b.partition))
 }
 
 // owner is the Step behind Fetcher.
@@ -161,13 +100,14 @@ func (o *owner) follow(r *replica.Replica, leader int32, inSync bool) {
 	if p == nil {
 		s := o.sources[from]
 		if s == nil {
-			s = &source{lane: from}
+			s = &source{lane: from, whole: true}
 			o.sources[from] = s
 		}
 		p = &part{key: keyOf(r), replica: r, source: s}
 		i, there := s.find(p.key)
 		if there { // a topic's old incarnation, of the same id: it is closed, or about to be
 			delete(o.parts, s.order[i].replica)
+			s.unname(s.order[i])
 			s.order[i] = p
 		} else {
 			s.order = slices.Insert(s.order, i, p)
@@ -175,6 +115,7 @@ func (o *owner) follow(r *replica.Replica, leader int32, inSync bool) {
 		o.parts[r] = p
 	}
 	p.inSync, p.retryAt = inSync, 0
+	p.source.change(p)
 	o.toTell(p)
 }
 
@@ -189,6 +130,7 @@ func (o *owner) toTell(p *part) {
 // leave ends the following of a replica. What its source is asked, or copies, comes to its end.
 func (o *owner) leave(p *part) {
 	delete(o.parts, p.replica)
+	p.source.unname(p)
 	if i, there := p.source.find(p.key); there && p.source.order[i] == p {
 		p.source.order = slices.Delete(p.source.order, i, i+1)
 	}
@@ -212,6 +154,9 @@ func (o *owner) registered(epoch int64) {
 	}
 }
 
+// retriesTogether is the part of Backoff within which what is to be asked again goes into one question.
+const retriesTogether = 8
+
 // ask puts the next question to a source: when the last one is answered and taken, or when there is a part that the
 // question on its way does not name. It returns when there is something to ask later.
 func (o *owner) ask(s *source) (wake time.Duration) {
@@ -225,57 +170,78 @@ func (o *owner) ask(s *source) (wake time.Duration) {
 	case s.retryAt > o.now:
 		return s.retryAt
 	}
-	fresh := false // one of them is in no question
-	var named []*part
-	q := Question{Wait: o.cfg.WaitMax, BytesMax: o.cfg.BytesMax, Behind: s.behind}
-	for _, p := range s.order {
-		if p.retryAt > o.now {
-			if wake == 0 || p.retryAt < wake {
-				wake = p.retryAt
-			}
-			continue
-		}
-		v := p.replica.View()
-		switch {
-		case p.copying || v.Err != nil:
-			continue // it is asked about when it has been copied; the topics room says what becomes of the other
-		case v.Leader: // it has not heard yet that it leads no more
-			p.retryAt = o.now + o.cfg.Backoff
-			if wake == 0 || p.retryAt < wake {
-				wake = p.retryAt
-			}
-			continue
-		}
-		if rate, ok := o.throttled(p); ok {
-			left, wait := o.throttle.Left(o.now, rate)
-			if left <= 0 {
-				p.retryAt = o.now + wait
-				if wake == 0 || p.retryAt < wake {
-					wake = p.retryAt
-				}
-				continue
-			}
-			q.BytesMax = min(q.BytesMax, max(left, throttledBytesMin))
-		}
-		fresh = fresh || p.round <= s.answered
-		named = append(named, p)
-		if v.HighWatermark < v.End {
-			q.Wait = min(q.Wait, o.cfg.WaitPending)
-		}
-		q.Parts = append(q.Parts, Part{p.key.topic, p.key.partition, v.Position()})
+	s.retryDue(o.now, o.cfg.Backoff/retriesTogether)
+	q := Question{BytesMax: o.cfg.BytesMax, Behind: s.behind}
+	o.name(s, &q)
+	if s.named == 0 || on == 1 && len(q.Parts) == 0 {
+		return s.retryPartAt
 	}
-	if !fresh {
-		return wake
+	if q.Wait = o.cfg.WaitMax; s.pending > 0 {
+		q.Wait = min(q.Wait, o.cfg.WaitPending)
 	}
+	q.Whole, s.whole = s.whole, false
+	if !q.Whole {
+		q.Gone = s.gone
+	}
+	s.gone = nil
 	s.asked++
-	for _, p := range named {
-		p.round = s.asked
-	}
 	from, round, post := s.lane, s.asked, o.post
 	o.deps.Leaders.Fetch(from.broker, q, func(answers []Answer, err error) {
 		post(message{kind: msgAnswered, lane: from, round: round, answers: answers, err: err})
 	})
-	return wake
+	return s.retryPartAt
+}
+
+// name looks at the parts that have changed, and puts those into the question that are asked about from elsewhere now.
+func (o *owner) name(s *source, q *Question) {
+	if s.whole {
+		for _, p := range s.order {
+			s.unname(p)
+			s.change(p)
+		}
+	}
+	throttled := s.throttled
+	s.throttled = nil
+	for _, p := range throttled {
+		s.change(p)
+	}
+	slices.SortFunc(s.changed, func(a, b *part) int { return compareKeys(a.key, b.key) })
+	for _, p := range s.changed {
+		p.changed = false
+		if o.parts[p.replica] != p || p.source != s {
+			continue // it follows nobody any more, or another
+		}
+		v := p.replica.View()
+		switch {
+		case p.copying && !p.moves:
+			continue // it has nothing to come back for: named anew it would be told anew, and so on
+		case p.copying || v.Err != nil:
+			s.unname(p) // it is asked about when it has been copied; the topics room says what becomes of the other
+			continue
+		case v.Leader: // it has not heard yet that it leads no more
+			p.retryAt = max(p.retryAt, o.now+o.cfg.Backoff)
+		}
+		if rate, ok := o.throttled(p); ok && p.retryAt <= o.now {
+			if left, wait := o.throttle.Left(o.now, rate); left <= 0 {
+				p.retryAt = o.now + wait
+			} else {
+				s.throttled = append(s.throttled, p)
+				q.BytesMax = min(q.BytesMax, max(left, throttledBytesMin))
+			}
+		}
+		if p.retryAt > o.now {
+			s.unname(p)
+			s.retry(p, p.retryAt)
+			continue
+		}
+		at, known := v.Position(), p.named
+		if known = known && at == p.asked; !known {
+			q.Parts = append(q.Parts, Part{p.key.Topic, p.key.Partition, at})
+		}
+		s.name(p, at, v.HighWatermark < v.End)
+	}
+	clear(s.changed)
+	s.changed = s.changed[:0]
 }
 
 // answered hands what a source has said to the replicas.
@@ -286,14 +252,14 @@ func (o *owner) answered(from lane, round int, answers []Answer, err error) {
 	}
 	s.answered = round
 	if err != nil {
-		s.retryAt = o.now + o.cfg.Backoff
+		s.retryAt, s.whole = o.now+o.cfg.Backoff, true
 		o.deps.Observer.Log.Debug("a leader was not asked", "broker", from.broker, "error", err)
 		o.drop(s)
 		return
 	}
 	for i := range answers {
 		a := &answers[i]
-		at, there := s.find(key{a.Topic, a.Partition})
+		at, there := s.find(Key{a.Topic, a.Partition})
 		if !there || s.order[at].copying {
 			continue
 		}
@@ -303,6 +269,7 @@ func (o *owner) answered(from lane, round int, answers []Answer, err error) {
 			continue
 		}
 		p.retryAt = o.now + o.cfg.Backoff
+		s.change(p)
 		o.deps.Observer.Log.Debug("a leader refuses a follower", "broker", from.broker, "topic", p.replica.TopicPartition().Topic,
 			"partition", a.Partition, "error", a.Err)
 	}
@@ -310,14 +277,15 @@ func (o *owner) answered(from lane, round int, answers []Answer, err error) {
 }
 
 func (o *owner) copy(p *part, a *Answer) {
-	p.copying = true
+	p.copying, p.moves = true, len(a.Batches) > 0 || a.Diverging != nil || a.Beyond
 	p.source.copying++
+	p.source.change(p)
 	o.bytes.Add(len(a.Batches))
 	if rate, ok := o.throttled(p); ok {
 		o.throttle.Took(o.now, rate, len(a.Batches))
 	}
 	post := o.post
-	p.replica.Copy(&replica.CopyRequest{Asked: a.Position, Answer: a.Answer, Batches: a.Batches, Behind: p.source.behind, Done: func(c *replica.CopyRequest) {
+	p.replica.Copy(&replica.CopyRequest{Asked: a.Position, Answer: a.Answer, Batches: a.Batches, Done: func(c *replica.CopyRequest) {
 		post(message{kind: msgCopied, part: p, copied: c})
 	}})
 }
@@ -327,13 +295,14 @@ func (o *owner) throttled(p *part) (rate int64, ok bool) {
 	if o.deps.Throttled == nil || p.inSync {
 		return 0, false
 	}
-	return o.deps.Throttled(p.replica.TopicPartition().Topic, p.key.partition)
+	return o.deps.Throttled(p.replica.TopicPartition().Topic, p.key.Partition)
 }
 
 // copied goes on after a replica has taken an answer, or refused it.
 func (o *owner) copied(p *part, c *replica.CopyRequest) {
 	p.copying = false
 	p.source.copying--
+	p.source.change(p)
 	tp := p.replica.TopicPartition()
 	switch {
 	case c.Err == nil:
@@ -369,7 +338,7 @@ func (o *owner) tell() time.Duration {
 		if v.Vouches < 0 || v.Err != nil || o.brokerEpoch == 0 {
 			continue
 		}
-		voucher := Voucher{p.key.topic, p.key.partition, partition.Member{Broker: o.cfg.BrokerID, Epoch: o.brokerEpoch}, v.LeaderEpoch, v.Vouches}
+		voucher := Voucher{p.key.Topic, p.key.Partition, partition.Member{Broker: o.cfg.BrokerID, Epoch: o.brokerEpoch}, v.LeaderEpoch, v.Vouches}
 		unheard := !p.inSync || v.HighWatermark < v.Vouches
 		if voucher != p.told || unheard && o.now-p.toldAt >= o.cfg.TellInterval {
 			byBroker[p.source.broker] = append(byBroker[p.source.broker], voucher)
@@ -386,7 +355,7 @@ func (o *owner) tell() time.Duration {
 	for _, broker := range slices.Sorted(maps.Keys(byBroker)) {
 		list := byBroker[broker]
 		slices.SortFunc(list, func(a, b Voucher) int {
-			return compareKeys(key{a.Topic, a.Partition}, key{b.Topic, b.Partition})
+			return compareKeys(Key{a.Topic, a.Partition}, Key{b.Topic, b.Partition})
 		})
 		o.deps.Leaders.Vouch(broker, list)
 	}

@@ -39,7 +39,7 @@ func TestThrottledFollower(t *testing.T) {
 					t.Fatal(err)
 				}
 				done := false
-				c.boxes[1].replicas[key{seglog.ID{7}, n}].Append(context.Background(), &replica.AppendRequest{
+				c.boxes[1].replicas[Key{seglog.ID{7}, n}].Append(context.Background(), &replica.AppendRequest{
 					Batch: raw, Acks: 1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) {
 						if done = true; a.Err != nil {
 							t.Error(a.Err)
@@ -53,7 +53,7 @@ func TestThrottledFollower(t *testing.T) {
 		c.down = false
 		began := c.sched.Clock().Now().Mono
 		whole := func(n int32) func() bool {
-			return func() bool { return c.boxes[2].replicas[key{seglog.ID{7}, n}].View().End == count }
+			return func() bool { return c.boxes[2].replicas[Key{seglog.ID{7}, n}].View().End == count }
 		}
 		if !c.sched.RunUntil(time.Minute, whole(1)) {
 			t.Fatal("the other is never copied")

@@ -28,7 +28,7 @@ import (
 //
 // On a connection of another box (ServeBox) it is a follower's: it is given everything up to the log's end, and waits for
 // that to move, or for another request to come behind: the follower has more to ask. Where it fetches acknowledges nothing.
-// The replica id in the request is not looked at, nor believed. A follower that is not in sync is given a throttled replica no
+// In a session it looks only at partitions with news (followed.go). The replica id in the request is not looked at, nor believed. A follower that is not in sync is given a throttled replica no
 // faster than leader.replication.throttled.rate (KIP-73).
 //
 // A consumer may read from a follower (KIP-392, version 11 on), as far as that knows the high watermark. Where
@@ -133,7 +133,8 @@ func (f *fetch) open(req *kmsg.FetchRequest) int16 {
 				sessions.end(req.SessionID)
 			}
 			if req.SessionEpoch == sessionEpochInitial {
-				f.session = sessions.begin(f.r.now(), req)
+				f.session = sessions.begin(f.r.now(), req, f.r.conn.isBox())
+				f.noteSession()
 			}
 		default:
 			s, code := sessions.next(f.r.now(), req)
@@ -148,7 +149,9 @@ func (f *fetch) open(req *kmsg.FetchRequest) int16 {
 	}
 	if f.session != nil {
 		f.id = f.session.id
-		f.parts = sessions.list(f.session, f.parts)
+		if f.session.followed == nil {
+			f.parts = sessions.list(f.session, f.parts)
+		}
 		return codeNone
 	}
 	for i := range req.Topics {
@@ -162,6 +165,33 @@ func (f *fetch) open(req *kmsg.FetchRequest) int16 {
 		}
 	}
 	return codeNone
+}
+
+// noteSession has a box's session end with its connection, or when that begins another.
+func (f *fetch) noteSession() {
+	c := f.r.conn
+	if !c.isBox() {
+		return
+	}
+	if c.session != 0 {
+		f.s.sessions.end(c.session)
+	}
+	if c.session = 0; f.session != nil {
+		c.session = f.session.id
+	}
+}
+
+// followed is set where only what has news is looked at.
+func (f *fetch) followed() *followed {
+	if f.session == nil {
+		return nil
+	}
+	return f.session.followed
+}
+
+// rests says that a follower has all of a partition, and was told so.
+func (p *fetchPart) rests() bool {
+	return p.code == codeNone && p.diverging == nil && p.view != nil && p.offset == p.view.End && p.cached.told
 }
 
 // look looks at all partitions and answers, or parks the request. last says that the time is over.
@@ -178,8 +208,11 @@ func (f *fetch) look(last bool) {
 	f.lookNoMore()
 	f.held = 0
 	f.snap = f.s.deps.Catalog.Current()
+	if f.followed() != nil {
+		f.parts = f.s.sessions.take(f.session, f.parts)
+	}
 	bytes, ready := f.readAll()
-	if ready || bytes >= f.minBytes || last || len(f.parts) == 0 || f.deadline <= f.r.now() {
+	if ready || bytes >= f.minBytes || last || len(f.parts) == 0 && f.followed() == nil || f.deadline <= f.r.now() {
 		f.answer()
 		return
 	}
@@ -352,13 +385,19 @@ func (f *fetch) park() {
 		}
 	}
 	wake := func() { f.r.later(func() { f.look(false) }) }
+	if f.held > 0 {
+		f.again = time.AfterFunc(f.held, wake)
+	}
+	if list := f.followed(); list != nil {
+		f.r.onNext(func() { f.r.later(func() { f.look(true) }) })
+		f.watch(list)
+		list.park(wake)
+		return
+	}
 	f.waiter = replica.NewWaiter(wake)
 	if f.r.conn.isBox() {
 		f.waiter = replica.NewFollowerWaiter(wake)
 		f.r.onNext(func() { f.r.later(func() { f.look(true) }) })
-	}
-	if f.held > 0 {
-		f.again = time.AfterFunc(f.held, wake)
 	}
 	n := 0
 	for i := range f.parts {
@@ -370,6 +409,15 @@ func (f *fetch) park() {
 			break
 		}
 		p.replica.Await(f.r.context(), p.view, f.waiter)
+	}
+}
+
+// watch has all partitions noted when they move that were looked at.
+func (f *fetch) watch(list *followed) {
+	for i := range f.parts {
+		if p := &f.parts[i]; p.replica != nil {
+			list.watch(f.r.context(), p.cached, p.replica, p.view)
+		}
 	}
 }
 
@@ -397,6 +445,9 @@ func (f *fetch) unpark() {
 		f.timer.Stop()
 		f.timer = nil
 	}
+	if list := f.followed(); list != nil {
+		list.unpark()
+	}
 }
 
 // answer encodes what was found. mu is held.
@@ -406,6 +457,10 @@ func (f *fetch) answer() {
 	f.unpark()
 	if f.session != nil {
 		f.s.sessions.settle(f.session, f.parts, !f.full)
+	}
+	if list := f.followed(); list != nil {
+		f.watch(list)
+		list.giveBack(f.parts, (*fetchPart).rests)
 	}
 	for i := range f.parts {
 		p := &f.parts[i]

@@ -30,6 +30,7 @@ type conn struct {
 	localHost  string // the address that the client came in on
 	localPort  int32
 	broker     int32 // of the box whose connection it is; -1: a client's
+	session    int32 // its fetch session, 0: none; the reader's
 	ctx        context.Context
 	cancel     context.CancelFunc
 	clientID   string // of the last request; the reader's

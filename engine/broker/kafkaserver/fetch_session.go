@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"cairn/engine/broker/replica"
 	"cairn/engine/limits"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -42,6 +43,10 @@ type sessionPartition struct {
 
 	highWatermark, lastStable, logStart int64
 	told                                bool // false: whatever there is, the client is told
+
+	// Of a session of another box, under followed.mu.
+	noted, held, gone bool
+	watcher           *replica.Waiter // at the replica; nil when it has woken, or there is none
 }
 
 // fetchSession is one session. Its partitions are touched under fetchSessions.mu only.
@@ -53,6 +58,7 @@ type fetchSession struct {
 	order      *list.List                     // *sessionPartition; the front is served first
 	used       time.Duration
 	place      *list.Element // in fetchSessions.age
+	followed   *followed     // of another box; nil of a client
 }
 
 // fetchSessions is the bounded cache of sessions.
@@ -80,7 +86,7 @@ func (f *fetchSessions) count() int {
 }
 
 // begin makes a session of what a full request names, or returns nil if there is no room: the client fetches without.
-func (f *fetchSessions) begin(now time.Duration, req *kmsg.FetchRequest) *fetchSession {
+func (f *fetchSessions) begin(now time.Duration, req *kmsg.FetchRequest, box bool) *fetchSession {
 	n := 0
 	for i := range req.Topics {
 		n += len(req.Topics[i].Partitions)
@@ -98,6 +104,9 @@ func (f *fetchSessions) begin(now time.Duration, req *kmsg.FetchRequest) *fetchS
 		f.remove(oldest)
 	}
 	s := &fetchSession{epoch: 1, byID: req.Version >= 13, used: now, partitions: map[partitionKey]*list.Element{}, order: list.New()}
+	if box {
+		s.followed = &followed{}
+	}
 	for s.id <= 0 || f.byID[s.id] != nil {
 		s.id = f.draw() & 0x7fffffff
 	}
@@ -154,6 +163,9 @@ func (f *fetchSessions) remove(s *fetchSession) {
 	delete(f.byID, s.id)
 	f.age.Remove(s.place)
 	f.partitions -= s.order.Len()
+	if s.followed != nil {
+		s.followed.end(s)
+	}
 }
 
 func (f *fetchSessions) forget(s *fetchSession, req *kmsg.FetchRequest) {
@@ -162,6 +174,9 @@ func (f *fetchSessions) forget(s *fetchSession, req *kmsg.FetchRequest) {
 		for _, p := range t.Partitions {
 			key := partitionKey{t.Topic, t.TopicID, p}
 			if e := s.partitions[key]; e != nil {
+				if s.followed != nil {
+					s.followed.forget(e.Value.(*sessionPartition))
+				}
 				s.order.Remove(e)
 				delete(s.partitions, key)
 				f.partitions--
@@ -200,9 +215,20 @@ func (f *fetchSessions) update(s *fetchSession, req *kmsg.FetchRequest) bool {
 			}
 			p.offset, p.maxBytes = in.FetchOffset, in.PartitionMaxBytes
 			p.leaderEpoch, p.lastFetchedEpoch = in.CurrentLeaderEpoch, in.LastFetchedEpoch
+			if s.followed != nil {
+				s.followed.note(p, false)
+			}
 		}
 	}
 	return true
+}
+
+// take appends what a look of another box's request is about: what has news.
+func (f *fetchSessions) take(s *fetchSession, to []fetchPart) []fetchPart {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.followed.take(func(p *sessionPartition) { to = append(to, partOf(p)) })
+	return to
 }
 
 // list appends what a session's request asks for, in the order in which it is to be served.
@@ -210,13 +236,16 @@ func (f *fetchSessions) list(s *fetchSession, to []fetchPart) []fetchPart {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for e := s.order.Front(); e != nil; e = e.Next() {
-		p := e.Value.(*sessionPartition)
-		to = append(to, fetchPart{
-			name: p.key.topic, id: p.key.id, partition: p.key.partition, cached: p,
-			offset: p.offset, maxBytes: p.maxBytes, leaderEpoch: p.leaderEpoch, lastFetchedEpoch: p.lastFetchedEpoch,
-		})
+		to = append(to, partOf(e.Value.(*sessionPartition)))
 	}
 	return to
+}
+
+func partOf(p *sessionPartition) fetchPart {
+	return fetchPart{
+		name: p.key.topic, id: p.key.id, partition: p.key.partition, cached: p,
+		offset: p.offset, maxBytes: p.maxBytes, leaderEpoch: p.leaderEpoch, lastFetchedEpoch: p.lastFetchedEpoch,
+	}
 }
 
 // settle decides which partitions an incremental answer tells of (FetchSession.CachedPartition), notes what it tells,

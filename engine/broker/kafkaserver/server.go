@@ -247,6 +247,9 @@ func (s *Server) ServeBox(nc net.Conn, broker int32) {
 	defer s.group.Done()
 	s.group.Go(c.respond)
 	c.read()
+	if c.session != 0 {
+		s.sessions.end(c.session) // nobody asks in it any more, and it watches what the box has followed
+	}
 }
 
 // begin counts a connection. mu is held.

@@ -126,6 +126,10 @@ func (c *caller) run() {
 				l = nil
 			}
 			if l == nil {
+				if !next.q.Whole { // nobody has told this broker what it goes on from
+					next.done(nil, errSession)
+					continue
+				}
 				var err error
 				if l, err = c.dial(); err != nil {
 					next.done(nil, err)
@@ -165,7 +169,7 @@ func (c *caller) dial() (*line, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &line{cfg: c.b.cfg, conn: conn, asked: make(chan call, 2), over: make(chan struct{})}
+	l := &line{cfg: c.b.cfg, conn: conn, asked: make(chan call, 2), over: make(chan struct{}), session: newSession()}
 	l.stop = context.AfterFunc(c.b.ctx, func() { _ = conn.Close() })
 	c.b.running.Go(l.read)
 	return l, nil

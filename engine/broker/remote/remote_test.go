@@ -101,7 +101,14 @@ func part(partition int32, offset int64) fetcher.Part {
 }
 
 func question(parts ...fetcher.Part) fetcher.Question {
-	return fetcher.Question{Parts: parts, Wait: time.Second, BytesMax: 1 << 20}
+	return fetcher.Question{Whole: true, Parts: parts, Wait: time.Second, BytesMax: 1 << 20}
+}
+
+// change is a question that goes on from the one before.
+func change(parts ...fetcher.Part) fetcher.Question {
+	q := question(parts...)
+	q.Whole = false
+	return q
 }
 
 // ask puts a question and waits for its answer.
@@ -147,11 +154,12 @@ func TestASessionNamesWhatIsNew(t *testing.T) {
 		return answerWith(func(p *kmsg.FetchResponseTopicPartition) { p.RecordBatches = []byte("batches") })
 	})
 	b := newBrokers(t, s)
-	for _, q := range []fetcher.Question{
-		question(part(1, 40), part(2, 0)), question(part(1, 41), part(2, 0)), question(part(1, 41)), question(part(1, 41), part(2, 0)),
-	} {
+	forgets := change()
+	forgets.Gone = []fetcher.Key{{Topic: seglog.ID{7}, Partition: 2}}
+	for i, q := range []fetcher.Question{question(part(1, 40), part(2, 0)), change(part(1, 41)), forgets, change(part(2, 0))} {
 		answers, err := ask(t, b, q)
-		if err != nil || len(answers) != 1 || answers[0].Part != q.Parts[0] || string(answers[0].Batches) != "batches" || answers[0].HighWatermark != 50 || answers[0].LogStart != 10 {
+		want := part(1, 40+int64(min(i, 1)))
+		if err != nil || len(answers) != 1 || answers[0].Part != want || string(answers[0].Batches) != "batches" || answers[0].HighWatermark != 50 || answers[0].LogStart != 10 {
 			t.Fatalf("%+v, %v", answers, err)
 		}
 	}
@@ -215,7 +223,7 @@ func TestTwoQuestionsAtATime(t *testing.T) {
 		answered <- answers[0].HighWatermark
 	}
 	b.Fetch(5, question(part(1, 40)), done)
-	b.Fetch(5, question(part(1, 40), part(2, 0)), done)
+	b.Fetch(5, change(part(2, 0)), done)
 	close(hold)
 	for want := int64(1); want <= 2; want++ {
 		if got := <-answered; got != want {
@@ -262,7 +270,7 @@ func TestSessionsBegin(t *testing.T) {
 	var s session
 	expect := func(id, epoch int32) {
 		t.Helper()
-		if i, e := s.next(); i != id || e != epoch {
+		if i, e := s.next(false); i != id || e != epoch {
 			t.Fatalf("session %d, epoch %d, want %d, %d", i, e, id, epoch)
 		}
 	}

@@ -1,10 +1,10 @@
 package remote
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -19,17 +19,27 @@ import (
 // fetchVersion is the version of Fetch that boxes speak with each other: with topic ids (13) and the epoch of the last record (12).
 const fetchVersion = 13
 
-// key names a partition.
-type key struct {
-	topic     [16]byte
-	partition int32
+// table is what questions have come to: where each partition is asked about from.
+type table map[fetcher.Key]replica.Position
+
+func (t table) apply(q fetcher.Question) {
+	if q.Whole {
+		clear(t)
+	}
+	for _, k := range q.Gone {
+		delete(t, k)
+	}
+	for _, p := range q.Parts {
+		t[fetcher.Key{Topic: p.Topic, Partition: p.Partition}] = p.Position
+	}
 }
 
 // session is a fetch session (KIP-227): what the broker was told of each partition. It ends with its connection. Questions are
-// made by one goroutine, answers read by another.
+// made by one goroutine, answers read by another, and each has its own table: an answer is to a question that may not be the last.
 type session struct {
 	correlation int32
-	told        map[key]replica.Position
+	told        table // with the questions that were made
+	heard       table // with the questions that were answered
 
 	mu      sync.Mutex // protects what follows
 	id      int32      // 0: none
@@ -37,12 +47,14 @@ type session struct {
 	pending []bool     // of each question on its way: it is whole, and begins a session
 }
 
+func newSession() session { return session{told: table{}, heard: table{}} }
+
 // next says in which session and epoch a question goes. The first is a whole one, and so is what follows until one is
-// answered: nobody knows the session's id before.
-func (s *session) next() (id, epoch int32) {
+// answered: nobody knows the session's id before. anew begins another session.
+func (s *session) next(anew bool) (id, epoch int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	whole := s.id == 0 || slices.Contains(s.pending, true)
+	whole := anew || s.id == 0 || slices.Contains(s.pending, true)
 	s.pending = append(s.pending, whole)
 	if whole {
 		s.epoch = 1
@@ -68,56 +80,51 @@ func (s *session) answered(id int32) bool {
 
 var errSession = errors.New("the broker has ended the fetch session")
 
-// request encodes a question: all of its partitions in a new session, and in one that is there those whose position is
-// another than the broker knows, and those that are not asked for any more.
+// request encodes a question: all partitions in a new session, and in one that is there what the question says.
 func (s *session) request(q fetcher.Question) []byte {
 	req := kmsg.NewPtrFetchRequest()
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(q.Wait.Milliseconds()), 1, int32(q.BytesMax)
-	req.SessionID, req.SessionEpoch = s.next()
+	req.SessionID, req.SessionEpoch = s.next(q.Whole)
+	s.told.apply(q)
 	if req.SessionEpoch == 0 {
-		s.told = map[key]replica.Position{}
-	}
-	asked := make(map[key]bool, len(q.Parts))
-	for _, p := range q.Parts {
-		k := key{p.Topic, p.Partition}
-		asked[k] = true
-		if at, known := s.told[k]; known && at == p.Position {
-			continue
+		for _, k := range slices.SortedFunc(maps.Keys(s.told), compareKeys) {
+			name(req, k, s.told[k])
 		}
-		s.told[k] = p.Position
-		if n := len(req.Topics); n == 0 || req.Topics[n-1].TopicID != k.topic {
-			t := kmsg.NewFetchRequestTopic()
-			t.TopicID = k.topic
-			req.Topics = append(req.Topics, t)
+	} else {
+		for _, p := range q.Parts {
+			name(req, fetcher.Key{Topic: p.Topic, Partition: p.Partition}, p.Position)
 		}
-		t := &req.Topics[len(req.Topics)-1]
-		part := kmsg.NewFetchRequestTopicPartition()
-		part.Partition, part.FetchOffset, part.PartitionMaxBytes = p.Partition, p.Offset, int32(q.BytesMax)
-		part.CurrentLeaderEpoch, part.LastFetchedEpoch = p.Epoch, p.LastEpoch
-		t.Partitions = append(t.Partitions, part)
-	}
-	for _, k := range s.forgotten(asked) {
-		delete(s.told, k)
-		f := kmsg.NewFetchRequestForgottenTopic()
-		f.TopicID, f.Partitions = k.topic, []int32{k.partition}
-		req.ForgottenTopics = append(req.ForgottenTopics, f)
+		for _, k := range q.Gone {
+			if n := len(req.ForgottenTopics); n == 0 || req.ForgottenTopics[n-1].TopicID != k.Topic {
+				f := kmsg.NewFetchRequestForgottenTopic()
+				f.TopicID = k.Topic
+				req.ForgottenTopics = append(req.ForgottenTopics, f)
+			}
+			f := &req.ForgottenTopics[len(req.ForgottenTopics)-1]
+			f.Partitions = append(f.Partitions, k.Partition)
+		}
 	}
 	req.SetVersion(fetchVersion)
 	s.correlation++
 	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("cairn")).AppendRequest(nil, req, s.correlation)
 }
 
-// forgotten are the partitions of the session that are not asked for any more, in order: a simulation's bytes are the same each time.
-func (s *session) forgotten(asked map[key]bool) (list []key) {
-	for k := range s.told {
-		if !asked[k] {
-			list = append(list, k)
-		}
+// name adds a partition to a request, under its topic where that comes last.
+func name(req *kmsg.FetchRequest, k fetcher.Key, at replica.Position) {
+	if n := len(req.Topics); n == 0 || req.Topics[n-1].TopicID != k.Topic {
+		t := kmsg.NewFetchRequestTopic()
+		t.TopicID = k.Topic
+		req.Topics = append(req.Topics, t)
 	}
-	slices.SortFunc(list, func(a, b key) int {
-		return cmp.Or(bytes.Compare(a.topic[:], b.topic[:]), cmp.Compare(a.partition, b.partition))
-	})
-	return list
+	t := &req.Topics[len(req.Topics)-1]
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.Partition, part.FetchOffset, part.PartitionMaxBytes = k.Partition, at.Offset, req.MaxBytes
+	part.CurrentLeaderEpoch, part.LastFetchedEpoch = at.Epoch, at.LastEpoch
+	t.Partitions = append(t.Partitions, part)
+}
+
+func compareKeys(a, b fetcher.Key) int {
+	return cmp.Or(slices.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.Partition, b.Partition))
 }
 
 // answer decodes the answer to a question. The batches are parts of the frame.
@@ -137,16 +144,14 @@ func (s *session) answer(q fetcher.Question, frame []byte) ([]fetcher.Answer, er
 	if !s.answered(resp.SessionID) {
 		return nil, errSession // asked again, it is asked anew
 	}
-	asked := make(map[key]fetcher.Part, len(q.Parts))
-	for _, p := range q.Parts {
-		asked[key{p.Topic, p.Partition}] = p
-	}
+	s.heard.apply(q)
 	var answers []fetcher.Answer
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
 		for j := range t.Partitions {
-			if p, ok := asked[key{t.TopicID, t.Partitions[j].Partition}]; ok {
-				answers = append(answers, answerOf(p, &t.Partitions[j]))
+			k := fetcher.Key{Topic: t.TopicID, Partition: t.Partitions[j].Partition}
+			if at, ok := s.heard[k]; ok {
+				answers = append(answers, answerOf(fetcher.Part{Topic: k.Topic, Partition: k.Partition, Position: at}, &t.Partitions[j]))
 			}
 		}
 	}

@@ -231,7 +231,7 @@ func (r *Replica) publish() {
 		if news {
 			w.fire()
 		}
-		return news
+		return news || w.over.Load()
 	})
 }
 

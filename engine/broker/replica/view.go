@@ -87,10 +87,16 @@ func (v *View) Diverging(last int32, offset int64) (*partition.EpochEnd, error) 
 
 // news reports whether somebody who waits has something new to look at.
 func (w *Waiter) news(v, old *View) bool {
-	if w.follower {
-		return v.End != old.End || v.LeaderEpoch != old.LeaderEpoch || v.Leader != old.Leader || v.Err != old.Err
+	if !w.follower {
+		return v.moved(old)
 	}
-	return v.moved(old)
+	if v.End != old.End || v.LeaderEpoch != old.LeaderEpoch || v.Leader != old.Leader || v.Err != old.Err {
+		return true
+	}
+	if w.heard != nil && !w.over.Load() && v.moved(old) {
+		w.heard()
+	}
+	return false
 }
 
 // Waiter is one long poll, parked at one or more partitions. The first of them that moves wakes it, once.
@@ -98,6 +104,7 @@ type Waiter struct {
 	over     atomic.Bool
 	follower bool // waits for the log's end, and not for the high watermark
 	wake     func()
+	heard    func() // of a watcher: something else has moved
 }
 
 // NewWaiter returns a waiter that calls wake at most once, from any goroutine; wake must not block.
@@ -105,6 +112,12 @@ func NewWaiter(wake func()) *Waiter { return &Waiter{wake: wake} }
 
 // NewFollowerWaiter returns one for a follower, which is woken by whatever is appended, acknowledged or not.
 func NewFollowerWaiter(wake func()) *Waiter { return &Waiter{wake: wake, follower: true} }
+
+// NewFollowerWatcher returns a follower's waiter that also calls heard, as often as it happens and without being woken by it, when
+// something else moves that a follower is told: the high watermark, or the log's start. Neither may block.
+func NewFollowerWatcher(wake, heard func()) *Waiter {
+	return &Waiter{wake: wake, heard: heard, follower: true}
+}
 
 // Cancel ends the wait. It reports false when wake has been or is being called.
 func (w *Waiter) Cancel() bool { return w.over.CompareAndSwap(false, true) }

@@ -35,9 +35,11 @@ type part struct {
 var parts = []part{
 	{"produce", measureProduce},
 	{"fetch", measureFetch},
+	{"replicated", measureReplicated},
 	{"wear", measureWear},
 	{"getdata", measureGetData},
 	{"size", measureSize},
+	{"idle", measureIdle},
 	{"start", measureStart},
 	{"calls", measureCalls},
 	{"recovery", measureRecovery},

@@ -154,17 +154,25 @@ type loaded struct {
 }
 
 // run drives a plan and measures the process that serves it.
-func (b *bench) run(pid int, plan load.Plan) (loaded, error) {
+func (b *bench) run(pid int, plan load.Plan) (loaded, error) { return b.runAll([]int{pid}, plan) }
+
+// runAll is run where several processes serve: what they use is summed.
+func (b *bench) runAll(pids []int, plan load.Plan) (loaded, error) {
 	var got loaded
 	var failed error
 	plan.Mark = func(begin bool) {
-		cpu, err := measure.CPU(pid)
-		if err != nil {
-			failed = err
-		}
-		written, err := measure.WriteBytes(pid)
-		if err != nil {
-			failed = err
+		var cpu time.Duration
+		var written uint64
+		for _, pid := range pids {
+			one, err := measure.CPU(pid)
+			if err != nil {
+				failed = err
+			}
+			bytes, err := measure.WriteBytes(pid)
+			if err != nil {
+				failed = err
+			}
+			cpu, written = cpu+one, written+bytes
 		}
 		if begin {
 			got.cpu, got.written = cpu, written

@@ -46,7 +46,7 @@ func measureSize(b *bench) ([]row, error) {
 
 // idle starts a box and a floor and looks at both after a while of nothing.
 func (b *bench) idle() (ours, beside measure.Memory, err error) {
-	dir, err := b.clear("idle")
+	dir, err := b.clear("size")
 	if err != nil {
 		return ours, beside, err
 	}

@@ -3,6 +3,7 @@ package measure
 import (
 	"os"
 	"testing"
+	"time"
 )
 
 func TestFigures(t *testing.T) {
@@ -31,5 +32,32 @@ func TestOwnProcess(t *testing.T) {
 	}
 	if _, err := field("a: 1\n", "b:"); err == nil {
 		t.Fatal("a missing field passed")
+	}
+}
+
+func TestOwnWakeUpsAndOpenFiles(t *testing.T) {
+	before, err := ContextSwitches(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		time.Sleep(time.Millisecond)
+	}
+	if after, err := ContextSwitches(os.Getpid()); err != nil || after < before+10 {
+		t.Fatalf("%d and %d context switches around 20 sleeps, error %v", before, after, err)
+	}
+	part := t.TempDir() + "/"
+	for want := range 3 {
+		if n, err := OpenBelow(os.Getpid(), part); err != nil || n != want {
+			t.Fatalf("%d open files of %d, error %v", n, want, err)
+		}
+		f, err := os.Create(part + string(rune('a'+want)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	if _, err := ContextSwitches(1 << 30); err == nil {
+		t.Fatal("a process that is not there passed")
 	}
 }

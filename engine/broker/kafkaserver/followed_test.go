@@ -1,0 +1,206 @@
+package kafkaserver
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"cairn/engine/broker/partition"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// asking is a follower's request for partitions of t from an offset, in epoch 1, that waits.
+func asking(session, epoch int32, wait time.Duration, offset int64, partitions ...int32) *kmsg.FetchRequest {
+	req := waiting(offset)
+	req.SessionID, req.SessionEpoch, req.MaxWaitMillis = session, epoch, int32(wait.Milliseconds())
+	one := req.Topics[0].Partitions[0]
+	req.Topics[0].Partitions = nil
+	for _, p := range partitions {
+		one.Partition = p
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, one)
+	}
+	if len(partitions) == 0 {
+		req.Topics = nil
+	}
+	return req
+}
+
+// partitionsIn are the partitions that an answer tells of.
+func partitionsIn(resp *kmsg.FetchResponse) (partitions []int32) {
+	for _, topic := range resp.Topics {
+		for _, p := range topic.Partitions {
+			partitions = append(partitions, p.Partition)
+		}
+	}
+	slices.Sort(partitions)
+	return partitions
+}
+
+// lookedAt is how many partitions of the one session the next look is about, and how many are at rest.
+func (r *rig) lookedAt() (looked, resting int) {
+	sessions := r.Server.sessions
+	sessions.mu.Lock()
+	defer sessions.mu.Unlock()
+	for _, s := range sessions.byID {
+		s.followed.mu.Lock()
+		for e := s.order.Front(); e != nil; e = e.Next() {
+			switch p := e.Value.(*sessionPartition); {
+			case p.held || p.noted:
+				looked++
+			case p.watcher != nil:
+				resting++
+			}
+		}
+		s.followed.mu.Unlock()
+	}
+	return looked, resting
+}
+
+// A follower's session looks at partitions with news alone, and misses none: records wake its request, a high watermark is told
+// when the request ends anyway, and what was forgotten is not told.
+func TestAFollowersIdlePartitionsAreLeftAlone(t *testing.T) {
+	const partitions = 50
+	r := newRig(t)
+	r.topic("t", partitions)
+	second := partition.Member{Broker: 2, Epoch: 20}
+	var all []int32
+	for p := range int32(partitions) {
+		all = append(all, p)
+		r.replica("t", p).Lead(1, partition.Membership{Epoch: 1, Replicas: []partition.Member{second}, InSync: []int32{rigBroker, 2}}, func(int32, error) {})
+		r.wait("two in sync", func() bool { return r.replica("t", p).View().InSync == 2 })
+	}
+	producer, follower := r.dial(), r.dialBox(2)
+	begin := follower.fetch(11, asking(0, 0, 0, 0, all...))
+	if got := partitionsIn(begin); !slices.Equal(got, all) {
+		t.Fatalf("a new session tells of %v", got)
+	}
+	id, epoch := begin.SessionID, int32(0)
+	ask := func(wait time.Duration, offset int64, partitions ...int32) {
+		epoch++
+		follower.send(11, asking(id, epoch, wait, offset, partitions...))
+	}
+	answer := func() *kmsg.FetchResponse {
+		t.Helper()
+		resp := receive(follower, 11, kmsg.NewPtrFetchResponse())
+		if resp.ErrorCode != 0 {
+			t.Fatalf("error %d", resp.ErrorCode)
+		}
+		return resp
+	}
+
+	ask(20*time.Second, 0)
+	r.wait("the request to wait", func() bool { return r.parked() == 1 })
+	if looked, resting := r.lookedAt(); looked != 0 || resting != partitions {
+		t.Fatalf("%d partitions are looked at and %d rest while nothing happens", looked, resting)
+	}
+	producer.produceAcks(1, "t", 7, "a")
+	if got := partitionsIn(answer()); !slices.Equal(got, []int32{7}) {
+		t.Fatalf("after a record in partition 7: %v", got)
+	}
+	ask(20*time.Second, 1, 7)
+	r.wait("the request to wait", func() bool { return r.parked() == 1 })
+	if looked, resting := r.lookedAt(); looked > 1 || resting < partitions-1 {
+		t.Fatalf("%d partitions are looked at and %d rest after one had news", looked, resting)
+	}
+
+	ask(20*time.Second, 0) // ends the wait of the one before, and is the one that waits now
+	answer()
+	r.wait("all to rest", func() bool {
+		looked, resting := r.lookedAt()
+		return looked == 0 && resting == partitions && r.parked() == 1
+	})
+	r.replica("t", 7).Vouch(second, 1, 1)
+	r.wait("the high watermark", func() bool { return r.replica("t", 7).View().HighWatermark == 1 })
+	if r.parked() != 1 {
+		t.Fatal("a high watermark has woken the request")
+	}
+	ask(200*time.Millisecond, 0) // ends the wait of the one before
+	resp := answer()
+	if got := partitionsIn(resp); !slices.Equal(got, []int32{7}) || resp.Topics[0].Partitions[0].HighWatermark != 1 {
+		t.Fatalf("after the high watermark of partition 7: %v", got)
+	}
+	if got := partitionsIn(answer()); len(got) != 0 {
+		t.Fatalf("at the end of a wait without news: %v", got)
+	}
+
+	forgets := asking(id, epoch+1, 100*time.Millisecond, 0)
+	forgotten := kmsg.NewFetchRequestForgottenTopic()
+	forgotten.Topic, forgotten.Partitions = "t", []int32{9}
+	forgets.ForgottenTopics = append(forgets.ForgottenTopics, forgotten)
+	epoch++
+	producer.produceAcks(1, "t", 9, "b")
+	follower.send(11, forgets)
+	if got := partitionsIn(answer()); len(got) != 0 {
+		t.Fatalf("a forgotten partition is told: %v", got)
+	}
+	// A leader that is none any more is said at once, and again until the follower forgets it.
+	ask(20*time.Second, 0)
+	r.wait("the request to wait", func() bool { return r.parked() == 1 })
+	r.replica("t", 3).Resign(2)
+	for range 2 {
+		resp := answer()
+		if got := partitionsIn(resp); !slices.Equal(got, []int32{3}) || resp.Topics[0].Partitions[0].ErrorCode == 0 {
+			t.Fatalf("after the leadership of partition 3: %v", got)
+		}
+		ask(20*time.Second, 0)
+	}
+}
+
+// What an answer had no room for comes with the next ones: all partitions in turn, none before the others have had theirs.
+func TestAFollowersFullAnswersStarveNobody(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 3)
+	producer, follower := r.dial(), r.dialBox(2)
+	for p := range int32(3) {
+		for range 3 {
+			producer.produceAcks(1, "t", p, "a")
+		}
+	}
+	offsets := map[int32]int64{}
+	begin := asking(0, 0, 0, 0, 0, 1, 2)
+	begin.MaxBytes = 1
+	resp := follower.fetch(11, begin)
+	id := resp.SessionID
+	for epoch := int32(1); epoch <= 9; epoch++ {
+		req := asking(id, epoch, 0, 0)
+		for _, topic := range resp.Topics {
+			for _, p := range topic.Partitions {
+				if n := len(valuesOf(t, p.RecordBatches)); n > 0 {
+					offsets[p.Partition] += int64(n)
+					req.Topics = asking(id, epoch, 0, offsets[p.Partition], p.Partition).Topics
+				}
+			}
+		}
+		if round := int64(epoch+2) / 3; offsets[0] > round || offsets[1] > round || offsets[2] > round {
+			t.Fatalf("after %d answers the follower has come to %v", epoch, offsets)
+		}
+		req.MaxBytes = 1
+		resp = follower.fetch(11, req)
+	}
+	if offsets[0] != 3 || offsets[1] != 3 || offsets[2] != 3 {
+		t.Fatalf("the follower has come to %v", offsets)
+	}
+}
+
+// A box's session ends with its connection, or when the connection begins another, and leaves nothing at the replicas.
+func TestAFollowersSessionEndsWithItsConnection(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 3)
+	follower := r.dialBox(2)
+	first := follower.fetch(11, asking(0, 0, 0, 0, 0, 1, 2)).SessionID
+	r.Server.sessions.mu.Lock()
+	s := r.Server.sessions.byID[first]
+	r.Server.sessions.mu.Unlock()
+	follower.fetch(11, asking(0, 0, 0, 0, 0, 1))
+	if n := r.Server.sessions.count(); n != 1 {
+		t.Fatalf("%d sessions of one connection", n)
+	}
+	for e := s.order.Front(); e != nil; e = e.Next() {
+		if p := e.Value.(*sessionPartition); p.watcher != nil {
+			t.Errorf("partition %d of an ended session is watched", p.key.partition)
+		}
+	}
+	_ = follower.conn.Close()
+	r.wait("the session to end", func() bool { return r.Server.sessions.count() == 0 })
+}

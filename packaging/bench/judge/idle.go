@@ -1,0 +1,195 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"cairn/packaging/bench/measure"
+)
+
+const (
+	idleTopic             = "idle-" // and a number
+	idlePartitionTargetKB = 20
+	// idleSwitchesTarget is how many times the context switches of boxes without partitions those with partitions may have.
+	// What they are without partitions moves by about that from one look to the next.
+	idleSwitchesTarget = 1.15
+	// idleRest is how long partitions are left before they are looked at: half a minute after something happened at them they
+	// let go of what they hold.
+	idleRest = 36 * time.Second
+	// idleWatched is how long they are looked at, and idleWatchedShort in the short form.
+	idleWatched, idleWatchedShort = 20 * time.Second, 5 * time.Second
+)
+
+// idleSteps are how many partitions there are, on one box and on three with a replica on each. The short form leaves out the last:
+// 40,000 directories of partitions take longer to delete than all the rest.
+var idleSteps = []int{0, 1000, 10000}
+
+// idled is what boxes cost at one of the steps.
+type idled struct {
+	anon          float64       // bytes of a box
+	switches, cpu float64       // of a box: a second; milliseconds a second
+	open          int           // files of logs, of all boxes
+	created       time.Duration // until the partitions of this step were led
+}
+
+// idleFigures are those of all rounds, for one box or three, by the step.
+type idleFigures struct {
+	name  string
+	boxes int
+	steps [][]idled // of each step, of each round
+}
+
+// measureIdle: what partitions cost that nobody uses, on one box, and on three with a replica of each on every box. Both are
+// looked at at the same time.
+func measureIdle(b *bench) ([]row, error) {
+	figures := []*idleFigures{{boxes: 1}, {boxes: replicatedBoxes}}
+	steps := idleSteps
+	if b.short {
+		steps = steps[:2]
+	}
+	for _, f := range figures {
+		f.steps = make([][]idled, len(steps))
+	}
+	for range max(1, b.runs/3) {
+		if err := b.idleRound(figures, steps); err != nil {
+			return nil, err
+		}
+	}
+	var rows []row
+	for _, f := range figures {
+		rows = append(rows, f.rows()...)
+	}
+	return rows, nil
+}
+
+// idleRound starts all boxes and takes them through the steps.
+func (b *bench) idleRound(figures []*idleFigures, steps []int) error {
+	dir, err := b.clear("idle")
+	if err != nil {
+		return err
+	}
+	var all []boxes
+	defer func() {
+		for _, s := range all {
+			s.kill()
+		}
+	}()
+	for _, f := range figures {
+		started, err := b.startBoxes(dir, f.boxes)
+		if err != nil {
+			return err
+		}
+		f.name = started.name()
+		all = append(all, started)
+	}
+	there := 0
+	for step, partitions := range steps {
+		var created []time.Duration
+		for i, s := range all {
+			took := time.Duration(0)
+			if partitions > there {
+				if took, err = s.createTopic(b.ctx, fmt.Sprint(idleTopic, partitions), partitions-there); err != nil {
+					return fmt.Errorf("%s: %w", figures[i].name, err)
+				}
+			}
+			created = append(created, took)
+		}
+		there = partitions
+		rest := idleRest
+		if partitions == 0 {
+			rest = b.seconds(10)
+		}
+		got, err := b.idleLook(all, rest)
+		if err != nil {
+			return err
+		}
+		for i, f := range figures {
+			got[i].created = created[i]
+			f.steps[step] = append(f.steps[step], got[i])
+		}
+	}
+	return nil
+}
+
+// idleLook lets the boxes come to rest, and looks at what they do then.
+func (b *bench) idleLook(all []boxes, before time.Duration) ([]idled, error) {
+	rest := func(d time.Duration) error {
+		select {
+		case <-b.ctx.Done():
+			return b.ctx.Err()
+		case <-time.After(d):
+			return nil
+		}
+	}
+	if err := rest(before); err != nil {
+		return nil, err
+	}
+	look := func() (found []costs, err error) {
+		for _, s := range all {
+			c, err := s.costs()
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, c)
+		}
+		return found, nil
+	}
+	from, err := look()
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	watched := idleWatched
+	if b.short {
+		watched = idleWatchedShort
+	}
+	if err := rest(watched); err != nil {
+		return nil, err
+	}
+	seconds := time.Since(begin).Seconds()
+	after, err := look()
+	if err != nil {
+		return nil, err
+	}
+	var got []idled
+	for i, s := range all {
+		n := float64(len(s))
+		got = append(got, idled{
+			anon:     float64(after[i].memory.Anon) / n,
+			switches: float64(after[i].switches-from[i].switches) / seconds / n,
+			cpu:      milliseconds(after[i].cpu-from[i].cpu) / seconds / n,
+			open:     after[i].open,
+		})
+	}
+	return got, nil
+}
+
+// rows are what the steps cost beyond the first, which has no partitions.
+func (f *idleFigures) rows() []row {
+	each := func(step int, value func(empty, now idled) float64) measure.Figures {
+		var all measure.Figures
+		for round, now := range f.steps[step] {
+			all = append(all, value(f.steps[0][round], now))
+		}
+		return all
+	}
+	var rows []row
+	for step := 1; step < len(f.steps); step++ {
+		partitions := float64(idleSteps[step])
+		name := fmt.Sprintf("%d idle partitions, %s: ", idleSteps[step], f.name)
+		memory := row{name: name + "memory each", unit: "KB", durable: "-",
+			cairn: each(step, func(empty, now idled) float64 { return (now.anon - empty.anon) / partitions / 1000 }),
+			note:  "RssAnon more than without partitions, of a box by its replicas"}
+		switches := row{name: name + "context switches of a box", unit: "1/s", durable: "-",
+			cairn: each(step, func(_, now idled) float64 { return now.switches }),
+			floor: each(step, func(empty, _ idled) float64 { return empty.switches }), note: "floor: the same boxes before there was a partition"}
+		cpu := row{name: name + "processor time of a box, more than without", unit: "ms/s", durable: "-",
+			cairn: each(step, func(empty, now idled) float64 { return now.cpu - empty.cpu })}
+		open := row{name: name + "open files and mappings of logs", unit: "files", durable: "-",
+			cairn: each(step, func(_, now idled) float64 { return float64(now.open) })}
+		created := row{name: fmt.Sprintf("%d partitions more, %s: until all are led", idleSteps[step]-idleSteps[step-1], f.name), unit: "s", durable: "-",
+			cairn: each(step, func(_, now idled) float64 { return now.created.Seconds() })}
+		rows = append(rows, memory.absolute(idlePartitionTargetKB), switches.ratio(idleSwitchesTarget, false), cpu, open.absolute(0), created)
+	}
+	return rows
+}
