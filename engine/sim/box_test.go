@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -136,7 +137,7 @@ func (w *world) nodeConfig(b *box) node.Config {
 	}
 	if w.kafka != nil {
 		cfg.Kafka = &node.Kafka{Listen: fmt.Sprintf("10.0.0.%d:%d", b.id, kafkaPort), Settings: map[string]string{
-			"offsets.topic.num.partitions": "2", "cairn.rebalance.away.ms": "3000",
+			"offsets.topic.num.partitions": strconv.Itoa(offsetsPartitions), "cairn.rebalance.away.ms": "3000",
 		}}
 	}
 	adjust := node.Adjust{

@@ -23,8 +23,10 @@ type consumer struct {
 	busy        bool   // a request about the group is under way
 	committed   map[partitionName]int64
 	attempted   map[partitionName]int64 // the most that a commit may have written
-	restarting  bool
-	restarts    int
+	// unanswered are what commits without an answer have asked for: each may still be on its way, on a connection that was given up.
+	unanswered map[partitionName]map[int64]bool
+	restarting bool
+	restarts   int
 }
 
 func newConsumer(w *world, n int) *consumer {
@@ -32,8 +34,9 @@ func newConsumer(w *world, n int) *consumer {
 		kafkaClient: newKafkaClient(w, fmt.Sprint("consumer ", n), 20+n), group: fmt.Sprint("group ", n), fetching: map[uint64]bool{},
 		positions: map[partitionName]int64{}, seen: map[partitionName]map[string]int32{}, committed: map[partitionName]int64{}, attempted: map[partitionName]int64{},
 	}
+	c.unanswered = map[partitionName]map[int64]bool{}
 	for _, p := range w.kafka.partitions {
-		c.seen[p] = map[string]int32{}
+		c.seen[p], c.unanswered[p] = map[string]int32{}, map[int64]bool{}
 	}
 	c.again(c.turn)
 	return c
@@ -185,10 +188,14 @@ func (c *consumer) commit() {
 		c.attempted[p] = max(c.attempted[p], c.positions[p])
 	}
 	c.busy = true
-	c.ask(c.coordinator, req, 8, func(resp kmsg.Response, err error) {
+	at := c.coordinator
+	c.ask(at, req, 8, func(resp kmsg.Response, err error) {
 		c.busy = false
 		if err != nil {
 			c.coordinator = 0
+			for p, offset := range offsets {
+				c.unanswered[p][offset] = true
+			}
 			return
 		}
 		for _, t := range resp.(*kmsg.OffsetCommitResponse).Topics {
@@ -196,9 +203,11 @@ func (c *consumer) commit() {
 				p := partitionName{t.Topic, part.Partition}
 				switch e := kerr.TypedErrorForCode(part.ErrorCode); {
 				case e == nil:
+					c.w.trace("%s has committed %d of %v at box %d", c.name, offsets[p], p, at)
 					c.committed[p] = offsets[p]
 				case e.Retriable:
 					c.coordinator = 0
+					c.unanswered[p][offsets[p]] = true
 				default:
 					c.w.failf("%s commits %d of %v: %v", c.name, offsets[p], p, e)
 				}
@@ -208,7 +217,7 @@ func (c *consumer) commit() {
 }
 
 // restart goes on from what was committed. One commit is under way at a time, and this waits for it, so that what is found is what was
-// acknowledged last, or what had no answer.
+// acknowledged last, or something that had no answer.
 func (c *consumer) restart() {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Group, req.RequireStable = c.group, true
@@ -238,10 +247,11 @@ func (c *consumer) restart() {
 		for _, t := range r.Topics {
 			for _, part := range t.Partitions {
 				p := partitionName{t.Topic, part.Partition}
-				if at := max(part.Offset, 0); at < c.committed[p] || at > c.attempted[p] {
+				c.w.trace("%s is told %d of %v", c.name, part.Offset, p)
+				if at := max(part.Offset, 0); at < c.committed[p] && !c.unanswered[p][at] || at > c.attempted[p] {
 					c.w.failf("%s had committed %d of %v, tried %d at most, and is told %d", c.name, c.committed[p], p, c.attempted[p], part.Offset)
 				}
-				c.positions[p] = max(part.Offset, 0)
+				c.positions[p], c.committed[p] = max(part.Offset, 0), max(part.Offset, 0)
 				clear(c.seen[p])
 			}
 		}

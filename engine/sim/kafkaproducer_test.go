@@ -126,6 +126,9 @@ func (p *producer) push(name partitionName, l *produceLine) {
 		if !b.onWay {
 			p.send(box, name, l, b)
 		}
+		if b.tries > 1 {
+			return // what is sent again is sent alone, as by Kafka's producer: a broker remembers five batches
+		}
 	}
 }
 

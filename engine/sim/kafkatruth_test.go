@@ -41,6 +41,9 @@ type truth struct {
 	high    map[int32]int64  // the greatest high watermark in each epoch, by its leader
 }
 
+// offsetsPartitions is offsets.topic.num.partitions.
+const offsetsPartitions = 2
+
 // place is a batch's first offset under a leader epoch.
 type place struct {
 	epoch  int32
@@ -62,7 +65,11 @@ func newKafka(w *world) *kafka {
 			k.partitions = append(k.partitions, partitionName{name, n})
 		}
 	}
-	for _, p := range k.partitions {
+	all := slices.Clone(k.partitions)
+	for n := range int32(offsetsPartitions) {
+		all = append(all, partitionName{catalog.GroupOffsetsTopic, n})
+	}
+	for _, p := range all {
 		k.truth[p] = &truth{values: map[int64]string{}, where: map[string]int64{}, written: map[place]stamp{}, leaders: map[int32]uint64{}, high: map[int32]int64{}, last: -1}
 	}
 	return k
@@ -208,6 +215,9 @@ func (k *kafka) promised(b *box, p partitionName, v *replica.View) {
 
 // written looks at the batches that are new: no two that differ under one epoch and offset.
 func (k *kafka) written(b *box, p partitionName, t *truth, old, v *replica.View) {
+	if p.topic == catalog.GroupOffsetsTopic {
+		return // each replica compacts it for itself
+	}
 	from := v.Start
 	if old != nil && old.Err == nil && old.End <= v.End && old.Log.LatestEpoch() == v.Log.LatestEpoch() {
 		from = max(old.End, v.Start)
