@@ -41,6 +41,10 @@ check: ## Format, vet, lint, architecture, tests with -race and invariants
 	packaging/check/lint
 	$(MAKE) race
 
+.PHONY: sim-long
+sim-long: ## Whole boxes in virtual time: 1,000 seeds of 60 virtual seconds, on all processors (half an hour on two)
+	packaging/check/sim 1000 60
+
 .PHONY: fuzz-smoke
 fuzz-smoke: ## Every fuzz target for FUZZTIME (default 20s)
 	packaging/check/fuzz $(FUZZTIME)

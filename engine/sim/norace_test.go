@@ -2,4 +2,7 @@
 
 package sim
 
-const seedsDefault = 20
+const (
+	seedsDefault = 20
+	replayed     = 3
+)

@@ -2,5 +2,8 @@
 
 package sim
 
-// seedsDefault is less under the race detector, which takes ten times as long.
-const seedsDefault = 3
+// seedsDefault and replayed are less under the race detector, which takes ten times as long.
+const (
+	seedsDefault = 3
+	replayed     = 1
+)
