@@ -9,7 +9,7 @@
 //	node                    one box, assembled: start order, stop in reverse; wiring only
 //	limits                  every maximum, by name
 //	invariant               what must be true
-//	sim                     N boxes, one seed, faults; sim/history: what clients saw, and its rules; tests only
+//	sim                     N whole boxes, one seed, faults; sim/history: what clients saw, and its rules; tests only
 //	link                    bytes between boxes, one handler per protocol
 //	console                 HTTP: /metrics, /healthz, /readyz, /commands, /cluster, /rebalance
 //

@@ -52,9 +52,13 @@ func (w *world) report(t *testing.T) {
 	if w.failure == "" {
 		return
 	}
+	test := "TestSeeds"
+	if w.kafka != nil {
+		test = "TestBrokers"
+	}
 	end := w.recent[max(0, len(w.recent)-recentMax):]
-	t.Errorf("seed %d, %s\n\nthe last steps:\n%s\n\nreplay: go test ./engine/sim -run 'TestSeeds$' -sim.seeds=1 -sim.from=%d -sim.seconds=%d",
-		w.cfg.seed, w.failure, strings.Join(end, "\n"), w.cfg.seed, w.cfg.seconds)
+	t.Errorf("seed %d, %s\n\nthe last steps:\n%s\n\nreplay: go test ./engine/sim -run '%s$' -sim.seeds=1 -sim.from=%d -sim.seconds=%d",
+		w.cfg.seed, w.failure, strings.Join(end, "\n"), test, w.cfg.seed, w.cfg.seconds)
 }
 
 // Boxes die, lose power, are cut off, stand still and come back, while clients work: no rule of theirs is ever broken, no
