@@ -182,6 +182,7 @@ func (b *broker) openServer() error {
 			ProducerIDs: controller.NewProducerIDs(b.allocateProducerIDs), AutoCreator: b.controller,
 			LogDirs: local{b}, Groups: b.groups, Controller: forwarding{b}, Configs: b.catalog,
 			Settings: b.settings, SessionID: b.sessionID, GoodClock: b.goodClock, Recent: b.tree.ReadIndex,
+			Serving: n.ensemble.Serving,
 		})
 	if err != nil {
 		return err

@@ -23,9 +23,9 @@ type faults struct {
 func (f *faults) start(w *world) {
 	f.w, f.counts = w, map[string]int{}
 	links := []func(){f.cutLink, f.cutLink, f.isolate, f.flap}
-	all := [][]func(){{f.kill}, {f.powerCut, f.powerCut, f.blackout}, links, {f.pause}, {f.stop, f.resign}, {f.jump}, {f.loseDisk}, {f.slowDisk}, {f.badDisk}, {f.wires, f.wires}, {f.fullDisk}, {f.badLogDirectory}, {f.lay, f.lay}}
-	if w.kafka == nil {
-		all = all[:10]
+	all := [][]func(){{f.kill}, {f.powerCut, f.powerCut, f.blackout}, links, {f.pause}, {f.stop, f.resign}, {f.jump}, {f.loseDisk}, {f.slowDisk}, {f.badDisk}, {f.wires, f.wires}}
+	if w.kafka != nil {
+		all = append(all, []func(){f.fullDisk}, []func(){f.badLogDirectory}, []func(){f.lay, f.lay})
 	}
 	r := w.rand()
 	for i := range all {

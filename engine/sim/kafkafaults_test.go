@@ -15,7 +15,7 @@ const topicsDir = dataDir + "/topics"
 // fullDisk leaves no space in a box's log directory for a while.
 func (f *faults) fullDisk() {
 	b := f.someBox()
-	if b == nil || f.w.kafka == nil {
+	if b == nil {
 		return
 	}
 	f.count("full disk", b.id)
@@ -32,7 +32,7 @@ func (f *faults) fullDisk() {
 // box goes on without it.
 func (f *faults) badLogDirectory() {
 	b := f.someBox()
-	if b == nil || f.w.kafka == nil || b.proc.doomed || b.stopping {
+	if b == nil || b.proc.doomed || b.stopping {
 		return
 	}
 	f.count("bad log directory", b.id)
@@ -61,7 +61,7 @@ const (
 // lay lays a trap.
 func (f *faults) lay() {
 	k, r := f.w.kafka, f.w.rand()
-	if k == nil || k.trap != noTrap {
+	if k.trap != noTrap {
 		return
 	}
 	k.trap = trapAcknowledged + trap(r.IntN(2))

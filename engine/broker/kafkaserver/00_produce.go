@@ -171,7 +171,7 @@ func grow[T any](s []T, n int) []T {
 func (a *produceAppend) done(*replica.AppendRequest) {
 	a.out.LogStartOffset = a.LogStart
 	if a.Err != nil {
-		a.fail(a.p.s.codeOf(a.Err), a.Err)
+		a.fail(produceCode(a.p.s, a.Err), a.Err)
 	} else {
 		a.out.BaseOffset, a.out.LogAppendTime = a.BaseOffset, a.LogAppendTime
 	}

@@ -35,6 +35,8 @@ type Deps struct {
 	// Recent calls done once the catalog shows all that was committed before the call, from any goroutine; it may take for ever
 	// where the ensemble has no leader. Nil where the catalog always does.
 	Recent func(done func(error))
+	// Serving says whether this box hears the majority of the ensemble. One that does not may lead no more and not know it. Nil: it does.
+	Serving func() bool
 	// SessionID draws the id of a new fetch session: any positive number that does not repeat soon.
 	SessionID func() int32
 }

@@ -8,6 +8,7 @@ import (
 
 	"cairn/engine/broker/batch"
 	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/partition"
 	"cairn/engine/broker/settings"
 	"cairn/platform/clock"
 )
@@ -133,6 +134,10 @@ func beyond(later, earlier int64, limit time.Duration) bool {
 // produceCode is codeOf for refusals of a batch.
 func produceCode(s *Server, err error) int16 {
 	switch {
+	case errors.Is(err, partition.ErrOutOfOrderSequence) && s.deps.Serving != nil && !s.deps.Serving():
+		// The batches in front of it may have gone to a leader that this box has not heard of: the producer is to look for that, and not
+		// to believe that they are lost.
+		return codeNotLeaderOrFollower
 	case errors.Is(err, errCompression):
 		return codeUnsupportedCompressionType
 	case errors.Is(err, errSegment):

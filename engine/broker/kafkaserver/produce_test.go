@@ -116,6 +116,25 @@ func TestTimestampsUnderABadClock(t *testing.T) {
 	}
 }
 
+// A box that hears no majority may lead no more: a batch that follows none of its own is no sign of loss then.
+func TestOutOfOrderWhereNobodyIsHeard(t *testing.T) {
+	var serving atomic.Bool
+	r := newRig(t, func(cfg *rigConfig) { cfg.deps.Serving = serving.Load })
+	r.topic("t", 1)
+	c := r.dial()
+	late := batchOf(func(o *batch.Options) { o.ProducerID, o.ProducerEpoch, o.BaseSequence = 5, 0, 0 }, "v")
+	gap := batchOf(func(o *batch.Options) { o.ProducerID, o.ProducerEpoch, o.BaseSequence = 5, 0, 7 }, "v")
+	if p := c.tryProduce(9, produceRequest("t", 0, -1, late)); p.ErrorCode != 0 {
+		t.Fatal(p.ErrorCode)
+	}
+	for heard, code := range map[bool]int16{false: codeNotLeaderOrFollower, true: codeOutOfOrderSequenceNumber} {
+		serving.Store(heard)
+		if p := c.tryProduce(9, produceRequest("t", 0, -1, gap)); p.ErrorCode != code {
+			t.Errorf("a majority is heard: %v, answered with code %d, want %d", heard, p.ErrorCode, code)
+		}
+	}
+}
+
 // Compressed batches are opened where the topic says so, and a bomb costs no more than its bound.
 func TestValidateCompressed(t *testing.T) {
 	r := newRig(t)

@@ -118,7 +118,7 @@ func newRig(t testing.TB, options ...rigOption) *rig {
 	if cfg.deps.Listen != nil {
 		deps.Listen = cfg.deps.Listen
 	}
-	deps.Groups, deps.GoodClock = cfg.deps.Groups, cfg.deps.GoodClock
+	deps.Groups, deps.GoodClock, deps.Serving = cfg.deps.Groups, cfg.deps.GoodClock, cfg.deps.Serving
 	if cfg.deps.ProducerIDs != nil {
 		deps.ProducerIDs = cfg.deps.ProducerIDs
 	}
