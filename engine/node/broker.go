@@ -44,6 +44,7 @@ type broker struct {
 	enroll      func(catalog.Registration, func(error)) // the tree's Register; a test's fails
 	brokerEpoch atomic.Int64                            // of this box's registration, as the catalog shows it; 0 while it shows none
 	stopping    atomic.Bool                             // the box stops: it registers no more
+	telling     atomic.Bool                             // tellDirectories is at work
 	settled     func()                                  // what begin was given; set before the catalog follows the tree
 	seen        bool                                    // the catalog has shown this start of the box; of the goroutine that applies entries
 }
@@ -154,9 +155,48 @@ func (b *broker) openLogs() error {
 	return nil
 }
 
-// dirFailed says that the log directory is lost to this process. Its partitions answer with an error, the box goes on.
+// dirFailed says that the log directory is lost to this process, to people and to the controller, which has others lead. Its partitions
+// answer with an error, the box goes on.
 func (b *broker) dirFailed(err error) {
-	b.n.deps.Observer.Log.Error("log directory failed: its partitions are offline until the box starts again", "error", err)
+	b.n.deps.Observer.Log.Error("log directory failed: its partitions are offline here until the box starts again", "error", err)
+	b.n.deps.Runtime.Spawn("tell of a log directory", func() { b.tellDirectories(b.catalog.Current()) }, func() {})
+}
+
+// logDirs are the log directories as the cluster is told of them.
+func (b *broker) logDirs() []catalog.LogDir {
+	return []catalog.LogDir{{ID: catalog.UUID(b.dir.ID()), Path: b.dir.Path(), Failed: b.dir.Failed() != nil}}
+}
+
+// outdated reports whether this start's registration names a log directory that has failed since.
+func (b *broker) outdated(r *catalog.Broker) bool {
+	return r != nil && r.Incarnation == b.incarnation && r.HasDirectory(catalog.UUID(b.dir.ID())) && b.dir.Failed() != nil
+}
+
+// tellDirectories brings this box's registration up to date where it names a log directory that has failed since (KIP-858).
+func (b *broker) tellDirectories(s *catalog.Snapshot) {
+	r := s.Broker(b.n.id.box)
+	if !b.outdated(r) || b.stopping.Load() || !b.telling.CompareAndSwap(false, true) {
+		return
+	}
+	changed := *r
+	changed.LogDirs = b.logDirs()
+	znode := changed.Registration()
+	_, version, ok := b.tree.Read(znode.Path)
+	if !ok {
+		b.telling.Store(false) // what is registered anew names them as they are
+		return
+	}
+	b.tree.Multi([]catalog.Op{{Kind: catalog.OpSet, Path: znode.Path, Data: znode.Data, Version: version}}, func(results []catalog.OpResult, err error) {
+		b.telling.Store(false)
+		if len(results) == 1 && err == nil {
+			err = results[0].Err
+		}
+		if err == nil || errors.Is(err, catalog.ErrClosed) {
+			return
+		}
+		b.n.deps.Observer.Log.Warn("the cluster does not know yet that a log directory has failed, and is told again", "error", err)
+		time.AfterFunc(registerAgain, func() { b.tellDirectories(b.catalog.Current()) })
+	})
 }
 
 func (b *broker) sweepDue() {
@@ -224,6 +264,9 @@ func (b *broker) begin(done func()) {
 // follow asks for the end of the start once the catalog shows this start of the box, and the cluster's id.
 func (b *broker) follow(s *catalog.Snapshot) {
 	b.watchRegistration(s)
+	if b.outdated(s.Broker(b.n.id.box)) {
+		b.n.deps.Runtime.Spawn("tell of a log directory", func() { b.tellDirectories(s) }, func() {}) // it failed while it was being registered
+	}
 	if b.seen || s.ClusterID == "" {
 		return
 	}
@@ -257,7 +300,7 @@ func (b *broker) register() {
 		ID: b.n.id.box, Incarnation: b.incarnation, Memory: b.n.cfg.Limits.Memory, Started: b.n.deps.Clock.Now().Wall,
 		CleanStop: b.dir.WasClean(), Rack: b.catalog.Current().Settings.Text("broker.rack"),
 		Endpoints: []catalog.Endpoint{{Listener: listenerName, Security: "PLAINTEXT", Host: host, Port: int32(port)}},
-		LogDirs:   []catalog.LogDir{{ID: catalog.UUID(b.dir.ID()), Path: b.dir.Path(), Failed: b.dir.Failed() != nil}},
+		LogDirs:   b.logDirs(),
 	}
 	b.enroll(broker.Registration(), func(err error) {
 		if err == nil || errors.Is(err, catalog.ErrClosed) {

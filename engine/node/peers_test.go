@@ -18,6 +18,7 @@ import (
 	"cairn/engine/ensemble/zkserver/zoocfg"
 	"cairn/platform/loopback"
 	"cairn/platform/observe"
+	"cairn/platform/vfs"
 )
 
 // servers are boxes of one ensemble in this process, with real sockets.
@@ -27,12 +28,13 @@ type servers struct {
 	configs   map[uint64]Config
 	listeners sync.Map // address → net.Listener that was opened to have the address
 	nodes     map[uint64]*Node
+	disks     map[uint64]*vfs.Plan // what goes wrong with a server's files; nil: nothing
 }
 
 // newServers configures voters 1 to n.
 func newServers(t *testing.T, n uint64) *servers {
 	t.Helper()
-	s := &servers{t: t, dir: t.TempDir(), configs: map[uint64]Config{}, nodes: map[uint64]*Node{}}
+	s := &servers{t: t, dir: t.TempDir(), configs: map[uint64]Config{}, nodes: map[uint64]*Node{}, disks: map[uint64]*vfs.Plan{}}
 	addresses := map[uint64]string{}
 	var voters []uint64
 	var lines quorum.Config
@@ -108,6 +110,9 @@ func (s *servers) open(id uint64) {
 	s.t.Helper()
 	deps := testDeps()
 	deps.Listen = s.listen
+	if plan := s.disks[id]; plan != nil {
+		deps.FS = vfs.WithErrors(deps.FS, plan)
+	}
 	if os.Getenv("CAIRN_TEST_LOG") != "" {
 		deps.Observer = observe.New(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("box", id))
 	}
