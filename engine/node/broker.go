@@ -8,7 +8,7 @@ import (
 	"maps"
 	"math"
 	"net"
-	"path"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +22,7 @@ import (
 	"cairn/engine/broker/settings"
 	"cairn/engine/broker/topics"
 	"cairn/platform/clock"
+	"cairn/platform/syncer"
 )
 
 // listenerName is the name of the one listener of a box without login.
@@ -35,7 +36,8 @@ type broker struct {
 	catalog     *catalog.Catalog
 	controller  *controller.Controller
 	shards      *replica.Shards
-	dir         *seglog.Dir
+	dirs        []logDir
+	syncers     map[uint64]*syncer.Syncer // by device
 	topics      *topics.Topics
 	fetcher     *fetcher.Fetcher // nil where this box is alone
 	groups      *coordinator.Coordinator
@@ -113,25 +115,20 @@ func (b *broker) operator() map[string]string {
 		"broker.id":     fmt.Sprint(b.n.id.box),
 		"node.id":       fmt.Sprint(b.n.id.box),
 		"process.roles": "broker,controller",
-		"log.dirs":      path.Join(b.n.cfg.Data, "topics"),
 		"listeners":     listenerName + "://" + b.n.cfg.Kafka.Listen,
 	}
 	maps.Copy(s, b.n.cfg.Kafka.Settings)
+	if dirs, err := b.logDirPaths(); err == nil { // else the box does not start
+		s["log.dirs"] = strings.Join(dirs, ",")
+	}
 	return s
 }
 
 func (b *broker) openLogs() error {
 	n := b.n
-	dir, err := seglog.OpenDir(
-		seglog.DirConfig{
-			Path: path.Join(n.cfg.Data, "topics"), NodeID: n.id.box, Limits: n.cfg.Limits.Storage, OnFailed: b.dirFailed, OnSweep: b.sweepDue,
-		},
-		seglog.Deps{FS: n.deps.FS, Syncer: n.syncer, Random: n.deps.Random, Observer: n.deps.Observer})
-	if err != nil {
+	if err := b.openDirs(); err != nil {
 		return err
 	}
-	b.dir = dir
-	n.closes("log directory", dir.Close)
 	shards := replica.ShardsConfig{
 		Count: max(n.cfg.CPUs, 1), QueueMax: n.cfg.Limits.Storage.ShardQueueMax,
 		StageBytesMax: n.cfg.Limits.Storage.StageBytesMax, WaitersMax: n.cfg.Limits.Storage.WaitersMax,
@@ -148,55 +145,11 @@ func (b *broker) openLogs() error {
 			OpenBatchBytesMax: n.cfg.Limits.Storage.OpenBatchBytesMax,
 		},
 		topics.Deps{
-			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: []*seglog.Dir{dir}, Shards: b.shards,
+			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: b.opened(), Shards: b.shards,
 			GoodClock: b.goodClock, Led: b.led, Follow: b.followPartition, Opened: b.register,
 		})
 	n.closes("topics", b.topics.Close)
 	return nil
-}
-
-// dirFailed says that the log directory is lost to this process, to people and to the controller, which has others lead. Its partitions
-// answer with an error, the box goes on.
-func (b *broker) dirFailed(err error) {
-	b.n.deps.Observer.Log.Error("log directory failed: its partitions are offline here until the box starts again", "error", err)
-	b.n.deps.Runtime.Spawn("tell of a log directory", func() { b.tellDirectories(b.catalog.Current()) }, func() {})
-}
-
-// logDirs are the log directories as the cluster is told of them.
-func (b *broker) logDirs() []catalog.LogDir {
-	return []catalog.LogDir{{ID: catalog.UUID(b.dir.ID()), Path: b.dir.Path(), Failed: b.dir.Failed() != nil}}
-}
-
-// outdated reports whether this start's registration names a log directory that has failed since.
-func (b *broker) outdated(r *catalog.Broker) bool {
-	return r != nil && r.Incarnation == b.incarnation && r.HasDirectory(catalog.UUID(b.dir.ID())) && b.dir.Failed() != nil
-}
-
-// tellDirectories brings this box's registration up to date where it names a log directory that has failed since (KIP-858).
-func (b *broker) tellDirectories(s *catalog.Snapshot) {
-	r := s.Broker(b.n.id.box)
-	if !b.outdated(r) || b.stopping.Load() || !b.telling.CompareAndSwap(false, true) {
-		return
-	}
-	changed := *r
-	changed.LogDirs = b.logDirs()
-	znode := changed.Registration()
-	_, version, ok := b.tree.Read(znode.Path)
-	if !ok {
-		b.telling.Store(false) // what is registered anew names them as they are
-		return
-	}
-	b.tree.Multi([]catalog.Op{{Kind: catalog.OpSet, Path: znode.Path, Data: znode.Data, Version: version}}, func(results []catalog.OpResult, err error) {
-		b.telling.Store(false)
-		if len(results) == 1 && err == nil {
-			err = results[0].Err
-		}
-		if err == nil || errors.Is(err, catalog.ErrClosed) {
-			return
-		}
-		b.n.deps.Observer.Log.Warn("the cluster does not know yet that a log directory has failed, and is told again", "error", err)
-		time.AfterFunc(registerAgain, func() { b.tellDirectories(b.catalog.Current()) })
-	})
 }
 
 func (b *broker) sweepDue() {
@@ -298,7 +251,7 @@ func (b *broker) register() {
 	}
 	broker := &catalog.Broker{
 		ID: b.n.id.box, Incarnation: b.incarnation, Memory: b.n.cfg.Limits.Memory, Started: b.n.deps.Clock.Now().Wall,
-		CleanStop: b.dir.WasClean(), Rack: b.catalog.Current().Settings.Text("broker.rack"),
+		CleanStop: b.cleanStop(), Rack: b.catalog.Current().Settings.Text("broker.rack"),
 		Endpoints: []catalog.Endpoint{{Listener: listenerName, Security: "PLAINTEXT", Host: host, Port: int32(port)}},
 		LogDirs:   b.logDirs(),
 	}
@@ -335,25 +288,4 @@ func (b *broker) sessionID() int32 {
 	var v [4]byte
 	_, _ = rand.Read(v[:]) // never fails
 	return int32(binary.BigEndian.Uint32(v[:])%math.MaxInt32) + 1
-}
-
-// local is this box's broker, as the server asks for directories.
-type local struct{ b *broker }
-
-// Describe implements kafkaserver.LogDirs.
-func (l local) Describe() []kafkaserver.LogDir {
-	d := l.b.dir
-	out := kafkaserver.LogDir{Path: d.Path(), Err: d.Failed(), TotalBytes: -1, FreeBytes: -1}
-	if u, err := d.Usage(); err == nil {
-		out.TotalBytes, out.FreeBytes = int64(u.Total), int64(u.Free)
-	} else {
-		out.Err = errors.Join(out.Err, err)
-	}
-	l.b.topics.All(func(r *replica.Replica) {
-		v, tp := r.View(), r.TopicPartition()
-		out.Replicas = append(out.Replicas, kafkaserver.LogDirReplica{
-			Topic: tp.Topic, Partition: tp.Partition, Bytes: v.Log.Size(), Lag: max(v.HighWatermark-v.End, 0),
-		})
-	})
-	return []kafkaserver.LogDir{out}
 }
