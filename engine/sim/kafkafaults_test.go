@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"errors"
 	"path"
 	"time"
 
 	"cairn/engine/broker/replica"
+	"cairn/engine/broker/seglog"
 	"cairn/engine/ensemble/raftlog/powercut"
 	"cairn/platform/vfs"
 )
@@ -25,7 +27,22 @@ func (f *faults) fullDisk() {
 		if !p.doomed {
 			p.disk.Disarm()
 		}
+		f.mendDirectory(p)
 	})
+}
+
+// mendDirectory starts a box again whose log directory has failed: a log that was to be cut when there was no space is read by nobody
+// but the recovery.
+func (f *faults) mendDirectory(p *process) {
+	failed := false
+	if p.box.proc == p && !p.box.stopping {
+		p.Replicas(func(r *replica.Replica) { failed = failed || errors.Is(r.View().Err, seglog.ErrFailed) })
+	}
+	if failed {
+		f.count("directory failed for want of space", p.box.id)
+		p.box.kill()
+		f.w.restart(p.box)
+	}
 }
 
 // badLogDirectory makes a flush of some log fail. The directory has failed until the box starts again, which it does in a while; the

@@ -197,6 +197,28 @@ func TestAnIdlePartitionLetsGo(t *testing.T) {
 	g.close()
 }
 
+// One that finds no space for its indexes when it is to let go stays as it is, and lets go when there is some again.
+func TestAnIdlePartitionWithoutSpace(t *testing.T) {
+	fs := vfs.NewMem()
+	cfg := *testConfig()
+	cfg.Log.IndexInterval = 1
+	g := start(t, fs, 8, &cfg)
+	for i := range int32(3) {
+		g.wait(g.send(1, i, 1, -1))
+	}
+	fs.SetCapacity(1, 1)
+	g.sched.RunFor(time.Duration(idleTicks+4) * tickInterval)
+	if v := g.r.View(); v.Err != nil {
+		t.Fatalf("it has failed: %v", v.Err)
+	}
+	fs.SetCapacity(1, 1<<40)
+	g.sched.RunFor(2 * tickInterval)
+	if g.sched.Step() {
+		t.Fatal("it does not let go when there is space")
+	}
+	g.close()
+}
+
 func TestAFullDeviceRefusesAndRecovers(t *testing.T) {
 	fs := vfs.NewMem()
 	g := start(t, fs, 9, testConfig())

@@ -502,12 +502,17 @@ func (s *shard) onTick() {
 			kept = append(kept, r)
 			continue
 		}
-		o.active = false
+		var err error
 		if o.err == nil {
-			if err := o.log.Rest(); err != nil {
-				s.fail(r, err)
-				r.publish()
-			}
+			err = o.log.Rest()
+		}
+		if errors.Is(err, seglog.ErrFull) { // it is all there, and rests when there is space again
+			kept = append(kept, r)
+			continue
+		}
+		if o.active = false; err != nil {
+			s.fail(r, err)
+			r.publish()
 		}
 	}
 	clear(s.active[len(kept):])
