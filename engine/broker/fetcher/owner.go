@@ -285,7 +285,7 @@ func (o *owner) copy(p *part, a *Answer) {
 		o.throttle.Took(o.now, rate, len(a.Batches))
 	}
 	post := o.post
-	p.replica.Copy(&replica.CopyRequest{Asked: a.Position, Answer: a.Answer, Batches: a.Batches, Done: func(c *replica.CopyRequest) {
+	p.replica.Copy(&replica.CopyRequest{Asked: a.Position, Answer: a.Answer, Batches: a.Batches, Behind: p.source.behind, Done: func(c *replica.CopyRequest) {
 		post(message{kind: msgCopied, part: p, copied: c})
 	}})
 }
