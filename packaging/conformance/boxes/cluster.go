@@ -134,6 +134,14 @@ func (c *Cluster) Ended(box int) bool {
 	}
 }
 
+// PID is the id of a box's process, 0 when it was not started. Its mount namespace is its own.
+func (c *Cluster) PID(box int) int {
+	if p := c.process[box]; p != nil {
+		return p.cmd.Process.Pid
+	}
+	return 0
+}
+
 // Halt stops a box's process (SIGSTOP) and Resume lets it go on.
 func (c *Cluster) Halt(box int) error { return c.signal(box, syscall.SIGSTOP, true) }
 

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"cairn/packaging/conformance/boxes"
@@ -234,5 +236,93 @@ func TestPlans(t *testing.T) {
 		if _, err := boxes.ParsePlan(bad, append(slices.Clone(kinds), mixed)); err == nil {
 			t.Errorf("%q passed", bad)
 		}
+	}
+}
+
+// A Java producer's partition must hold what was acknowledged where it was, in rising order; another run goes on with that.
+func TestJudgeJava(t *testing.T) {
+	place := Place{javaTopic(0), 1}
+	for name, c := range map[string]struct {
+		log   []string
+		acked map[int64]string
+		bad   bool
+	}{
+		"whole":                  {log: []string{"1.0", "1.3", "2.0"}, acked: map[int64]string{1: "1.3", 2: "2.0"}},
+		"lost":                   {log: []string{"1.0"}, acked: map[int64]string{1: "1.3"}, bad: true},
+		"acknowledged elsewhere": {log: []string{"1.0", "1.3"}, acked: map[int64]string{0: "1.3"}, bad: true},
+		"doubled":                {log: []string{"1.0", "1.0"}, bad: true},
+		"out of order":           {log: []string{"1.3", "1.0"}, bad: true},
+		"of an earlier run":      {log: []string{"2.0", "1.9"}, bad: true},
+		"of nobody":              {log: []string{"3.0"}, bad: true},
+		"something else":         {log: []string{"1.0x"}, bad: true},
+	} {
+		violations, dir := 0, t.TempDir()
+		violated := func(string, ...any) { violations++ }
+		for run := 1; run <= 2; run++ { // the second knows what the first was told
+			l, err := OpenJavaLedger(dir, run, violated)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if run == 1 {
+				for offset, text := range c.acked {
+					value, err := readJavaValue(text)
+					if err = cmp.Or(err, l.Acked(place, offset, value)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := l.file.WriteString("java-0 1 77"); err != nil { // as a killed run leaves it
+					t.Fatal(err)
+				}
+			} else {
+				l.Judge(place, javaLogOf(c.log...))
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if violations > 0 != c.bad {
+			t.Errorf("%s: %d violations", name, violations)
+		}
+	}
+}
+
+func javaLogOf(values ...string) *Log {
+	l := &Log{Box: 1}
+	for i, v := range values {
+		b := batchOf([]byte(v))
+		b[7] = byte(i)
+		batch, _, err := nextBatch(b)
+		if err != nil {
+			panic(err)
+		}
+		l.Batches = append(l.Batches, batch)
+	}
+	return l
+}
+
+// What the producer prints is taken in line by line; a record that is refused while it closes is no violation.
+func TestReadJava(t *testing.T) {
+	violations := 0
+	l, err := OpenJavaLedger(t.TempDir(), 3, func(string, ...any) { violations++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	refused := `{"name":"producer_send_error","topic":"java-0","key":null,"value":"3.5","exception":"class E","message":"m"}` + "\n"
+	j := &Java{topic: javaTopic(0), ledger: l, told: -1}
+	for _, text := range []string{
+		`{"timestamp":1,"name":"startup_complete"}` + "\n" + `{"name":"producer_send_success","key":null,"value":"3.4","partition":2,"topic":"java-0","offset":9}` + "\n" + refused,
+		refused + `{"timestamp":1,"name":"tool_data","sent":2,"acked":1,"target_throughput":5,"avg_throughput":0.5}` + "\n",
+	} {
+		if err := j.read(strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		j.stopping = true
+	}
+	if got := l.acks[Place{"java-0", 2}][9]; got != (javaValue{3, 4}) || l.Count("java-0") != 1 || j.told != 1 || violations != 1 {
+		t.Errorf("%v, %d acknowledged, it says %d, %d violations", got, l.Count("java-0"), j.told, violations)
+	}
+	if j.read(strings.NewReader("Exception in thread\n")) == nil {
+		t.Error("a line that is no JSON passes")
 	}
 }

@@ -14,6 +14,9 @@ import (
 	"cairn/packaging/conformance/boxes"
 )
 
+// coverMB bounds what a box may write where its log directory was.
+const coverMB = 1024
+
 // Disks are the boxes' own small file systems: ext4 in a file each, mounted where the box keeps its data. They outlive the
 // program, as their files are kept with the state.
 type Disks struct {
@@ -95,6 +98,16 @@ func (d *Disks) Fill(box int) error {
 
 // Free takes the ballast away.
 func (d *Disks) Free(box int) error { return os.Remove(ballast(boxDir(d.dir, box))) }
+
+// cover mounts an empty file system over a directory, as a process sees it: `ip netns exec` has given each box mounts of its own.
+// The process's open files stay as they are, as behind umount -l.
+func cover(pid int, dir string, readOnly bool) error {
+	options := fmt.Sprintf("size=%dm,mode=755", coverMB)
+	if readOnly {
+		options += ",ro"
+	}
+	return command("nsenter", "--mount", "--target", fmt.Sprint(pid), "mount", "-t", "tmpfs", "-o", options, "unmounted", dir)
+}
 
 func command(name string, args ...string) error {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,7 +13,7 @@ import (
 )
 
 // kinds are the faults that a round may have; mixed chooses one of them.
-var kinds = []string{"kill", "pair", "all", "stop", "oneway", "bothways", "flapping", "full", "storm", "wipe"}
+var kinds = []string{"kill", "pair", "all", "stop", "oneway", "bothways", "flapping", "full", "storm", "wipe", "unmount"}
 
 const mixed = "mixed"
 
@@ -22,9 +23,12 @@ const (
 	holdMax     = 5 * time.Second
 	allBackMax  = time.Second // between the starts of boxes that were killed together
 	fullHoldMin = 2 * time.Second
-	stormSteps  = 12
-	stormMin    = 100 * time.Millisecond // between two of them
-	stormMax    = 900 * time.Millisecond
+	// unmountedMin is how long a box runs on without its log directory before it is started there: twice that, and what another fault
+	// may last, is around the time after which its replicas are made anew.
+	unmountedMin = 2 * time.Second
+	stormSteps   = 12
+	stormMin     = 100 * time.Millisecond // between two of them
+	stormMax     = 900 * time.Millisecond
 )
 
 // Fault is what happens in one round.
@@ -107,8 +111,62 @@ func NewFault(kind string, rig Rig, random *rand.Rand) Fault {
 		}
 	case "storm":
 		return storming(c, random)
+	case "unmount":
+		return unmounting(c, victim, hold, random)
 	default:
 		return cutting(kind, c, victim, hold, random)
+	}
+}
+
+// unmounting takes the file system of a box's logs away under its process, as umount -l does: open files stay, every path leads to an
+// empty mount point, which may be read-only. Half the boxes are started on it too. In the end all is mounted again, and the box started.
+func unmounting(c *boxes.Cluster, victim int, hold time.Duration, random *rand.Rand) Fault {
+	readOnly, again := random.IntN(2) == 0, random.IntN(2) == 0
+	what, after := "a writable", ""
+	if readOnly {
+		what = "a read-only"
+	}
+	if again {
+		hold += 2 * unmountedMin
+		after = fmt.Sprintf(", and killed and started on it after %v", unmountedMin)
+	}
+	ended := func() error {
+		if c.Ended(victim) {
+			return fmt.Errorf("box %d ended by itself without its log directory: %w", victim, c.Crashed())
+		}
+		return nil
+	}
+	covered := false // also for the next process
+	return Fault{
+		Name:   fmt.Sprintf("the log directory of box %d is unmounted for %v, %s mount point is left%s", victim, ms(hold), what, after),
+		Victim: victim,
+		Begin:  func() error { return cover(c.PID(victim), topicsDir(c, victim), readOnly) },
+		Hold: func(ctx context.Context) error {
+			if !again {
+				return boxes.Waiting(hold)(ctx)
+			}
+			boxes.Pause(ctx, unmountedMin)
+			if err := ended(); err != nil {
+				return err
+			}
+			c.Kill(victim)
+			if err := cover(os.Getpid(), topicsDir(c, victim), readOnly); err != nil {
+				return err
+			}
+			covered = true
+			if err := c.Start(victim); err != nil {
+				return err
+			}
+			return boxes.Waiting(hold - unmountedMin)(ctx)
+		},
+		End: func() error {
+			err := ended()
+			c.Kill(victim) // what it had mounted over its logs ends with its namespace
+			if covered {
+				err = errors.Join(err, command("umount", topicsDir(c, victim)))
+			}
+			return errors.Join(err, c.Start(victim))
+		},
 	}
 }
 

@@ -23,12 +23,13 @@ const (
 
 // The load of the two forms.
 var (
-	shortShape = Shape{Topics: 6, Partitions: 2, Keys: 6 * 2 * producersCount * 2, DiskMB: 256}
-	longShape  = Shape{Topics: 20, Partitions: 3, Keys: 20 * 3 * producersCount * 2, DiskMB: 1536}
+	shortShape = Shape{Topics: 6, Partitions: 2, Keys: 6 * 2 * producersCount * 2, DiskMB: 256, Java: 1}
+	longShape  = Shape{Topics: 20, Partitions: 3, Keys: 20 * 3 * producersCount * 2, DiskMB: 1536, Java: 2}
 )
 
 func main() {
 	binary := flag.String("cairn", "", "cairn's binary")
+	classpath := flag.String("java", "", "classpath of Kafka's jars; without it there are no Java producers")
 	dir := flag.String("dir", "", "directory to work in: empty, or that of an earlier run, which goes on with its seed and its load")
 	plan := flag.String("plan", "", "kinds of faults and how many rounds of each: kill:100, or kill:3,oneway:2; kinds are "+strings.Join(kinds, ", ")+", "+mixed)
 	without := flag.String("without", "", "kinds that mixed leaves out, with commas between")
@@ -44,7 +45,7 @@ func main() {
 	if *seed == 0 {
 		*seed = uint64(rand.Uint32())
 	}
-	missed, err := run(*binary, *dir, steps, strings.Split(*without, ","), *seed, *long)
+	missed, err := run(*binary, *classpath, *dir, steps, strings.Split(*without, ","), *seed, *long)
 	for _, m := range missed {
 		fmt.Println("MISSED", m)
 	}
@@ -57,7 +58,7 @@ func main() {
 }
 
 // run does all rounds on one ensemble and removes everything again but its directory.
-func run(binary, dir string, steps []boxes.Step, without []string, seed uint64, long bool) (missed []string, err error) {
+func run(binary, classpath, dir string, steps []boxes.Step, without []string, seed uint64, long bool) (missed []string, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	shape, rounds, disks := shortShape, 0, false
@@ -71,9 +72,12 @@ func run(binary, dir string, steps []boxes.Step, without []string, seed uint64, 
 	if !disks {
 		shape.DiskMB = 0
 	}
+	if classpath == "" {
+		shape.Java = 0
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*roundMax+aroundIt)
 	defer cancel()
-	suite, err := NewSuite(ctx, binary, dir, shape, seed)
+	suite, err := NewSuite(ctx, binary, classpath, dir, shape, seed)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 // What a run keeps in its directory beside the boxes' data, so that another one goes on where it has ended:
 //
 //	state.json   State, written beside and renamed after each round
+//	java-acked   what the Java producers had acknowledged (java.go)
 //	acked        one entry for each acknowledgement: place int32, key int32, number int64, offset int64
 const (
 	stateName  = "state.json"
@@ -27,13 +28,15 @@ type State struct {
 	Seed   uint64
 	Rounds int // that were judged
 	Octet  int // of the network: the boxes keep their addresses
-	Shape  Shape
-	Made   []int64
-	Doubts [][]span
-	Probe  int64
-	Ends   []int64              // by place: every group has seen what is below
-	Floors [groupsCount][]int64 // acknowledged commits
-	Clean  bool                 // nothing was made or acknowledged since
+	// JavaRuns counts the runs: each begins the values of its Java producers with its own number.
+	JavaRuns int
+	Shape    Shape
+	Made     []int64
+	Doubts   [][]span
+	Probe    int64
+	Ends     []int64              // by place: every group has seen what is below
+	Floors   [groupsCount][]int64 // acknowledged commits
+	Clean    bool                 // nothing was made or acknowledged since
 }
 
 // Shape is how much load there is. It stays the same for all chunks of a run.
@@ -41,6 +44,7 @@ type Shape struct {
 	Topics, Partitions int // Partitions of each topic
 	Keys               int // of all producers
 	DiskMB             int // of each box's own file system; 0: it has none
+	Java               int // producers of Kafka's own client, each with a topic
 }
 
 // Journal is the file of acknowledgements.

@@ -29,24 +29,27 @@ const (
 
 // Suite is the rounds of one run on one ensemble.
 type Suite struct {
-	dir     string
-	state   State
-	without []string // kinds that mixed leaves out
-	network *boxes.Network
-	cluster *boxes.Cluster
-	disks   *Disks
-	ledger  *Ledger
-	journal *Journal
-	ends    []int64
+	dir       string
+	classpath string // of Kafka's jars
+	state     State
+	without   []string // kinds that mixed leaves out
+	network   *boxes.Network
+	cluster   *boxes.Cluster
+	disks     *Disks
+	ledger    *Ledger
+	journal   *Journal
+	ends      []int64
 
-	gate      *Gate
-	producers []*Producer
-	consumers []*Consumer
-	watchers  []*Watcher
-	prober    *Prober
-	stock     *Stock
-	admin     *Admin
-	results   []Result
+	gate       *Gate
+	javaLedger *JavaLedger // nil without Java producers
+	java       []*Java
+	producers  []*Producer
+	consumers  []*Consumer
+	watchers   []*Watcher
+	prober     *Prober
+	stock      *Stock
+	admin      *Admin
+	results    []Result
 }
 
 // Result is one round's.
@@ -58,8 +61,8 @@ type Result struct {
 }
 
 // NewSuite starts the boxes and the load, or goes on with what an earlier run has left in dir.
-func NewSuite(ctx context.Context, binary, dir string, shape Shape, seed uint64) (*Suite, error) {
-	s := &Suite{dir: dir, gate: NewGate()}
+func NewSuite(ctx context.Context, binary, classpath, dir string, shape Shape, seed uint64) (*Suite, error) {
+	s := &Suite{dir: dir, classpath: classpath, gate: NewGate()}
 	state, again, err := loadState(dir)
 	if err != nil {
 		return nil, err
@@ -67,7 +70,11 @@ func NewSuite(ctx context.Context, binary, dir string, shape Shape, seed uint64)
 	if !again {
 		state = State{Seed: seed, Shape: shape}
 	}
+	if state.Shape.Java > 0 && classpath == "" {
+		return nil, errors.New("the load has Java producers, and no jars of Kafka were told")
+	}
 	s.state = state
+	s.state.JavaRuns++
 	if err = s.begin(ctx, binary, again); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -92,6 +99,11 @@ func (s *Suite) begin(ctx context.Context, binary string, again bool) (err error
 	}
 	if s.journal, err = openJournal(s.dir, s.ledger); err != nil {
 		return err
+	}
+	if shape.Java > 0 {
+		if s.javaLedger, err = OpenJavaLedger(s.dir, s.state.JavaRuns, s.ledger.Violation); err != nil {
+			return err
+		}
 	}
 	if s.network, err = boxes.NewNetwork(s.state.Octet); err != nil {
 		return err
@@ -169,18 +181,29 @@ func (s *Suite) create(ctx context.Context) error {
 		boxes.Pause(ctx, 50*time.Millisecond)
 	}
 	for t := range s.state.Shape.Topics {
-		for {
-			_, err := s.admin.kadm.CreateTopic(ctx, int32(s.state.Shape.Partitions), -1, topicConfig(), topicName(t))
-			if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
-				break
-			}
-			if ctx.Err() != nil {
-				return fmt.Errorf("create topic %s: %w", topicName(t), err)
-			}
-			boxes.Pause(ctx, 50*time.Millisecond)
+		if err := s.createTopic(ctx, topicName(t), s.state.Shape.Partitions); err != nil {
+			return err
+		}
+	}
+	for n := range s.state.Shape.Java {
+		if err := s.createTopic(ctx, javaTopic(n), javaPartitions); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (s *Suite) createTopic(ctx context.Context, name string, partitions int) error {
+	for {
+		_, err := s.admin.kadm.CreateTopic(ctx, int32(partitions), -1, topicConfig(), name)
+		if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("create topic %s: %w", name, err)
+		}
+		boxes.Pause(ctx, 50*time.Millisecond)
+	}
 }
 
 // clients starts the load.
@@ -222,7 +245,7 @@ func (s *Suite) clients(ctx context.Context, again bool) error {
 		s.watchers = append(s.watchers, w)
 	}
 	s.prober = StartProber(s.ledger, s.kafka)
-	return nil
+	return s.startJava(ctx)
 }
 
 // Close ends all; the boxes cleanly.
@@ -233,6 +256,7 @@ func (s *Suite) Close() error {
 	if s.prober != nil {
 		s.prober.Close()
 	}
+	s.java = closeAll(s.java)
 	for _, p := range s.producers {
 		p.Close()
 	}
@@ -259,7 +283,10 @@ func (s *Suite) Close() error {
 	if s.journal != nil {
 		failures = append(failures, s.journal.Close())
 	}
-	s.cluster, s.disks, s.network, s.journal = nil, nil, nil, nil
+	if s.javaLedger != nil {
+		failures = append(failures, s.javaLedger.Close())
+	}
+	s.cluster, s.disks, s.network, s.journal, s.javaLedger = nil, nil, nil, nil, nil
 	return errors.Join(failures...)
 }
 
@@ -284,6 +311,9 @@ func (s *Suite) Round(ctx context.Context, kind string) error {
 		return err
 	}
 	result := Result{Kind: kind}
+	if err := s.eachJava((*Java).Resume); err != nil {
+		return err
+	}
 	s.gate.Open()
 	if stock {
 		s.stock.gate.Open()
@@ -367,6 +397,11 @@ func (s *Suite) judge(ctx context.Context) error {
 			return errors.New("records have no outcome")
 		}
 	}
+	err := s.eachJava(func(j *Java) error { return errors.Join(j.Moves(ctx, restMax), j.Hold()) })
+	if err != nil {
+		s.ledger.Violation("after all was whole: %v", err)
+		return errors.New("a Java producer is held up")
+	}
 	ends, err := s.admin.Drain(ctx, restMax)
 	if err != nil {
 		s.ledger.Violation("%v after all was whole: %v", restMax, err)
@@ -390,12 +425,12 @@ func (s *Suite) judge(ctx context.Context) error {
 func (s *Suite) compare(ctx context.Context, p Partition, deadline time.Time) {
 	where := Place{p.Topic, p.Partition}
 	for {
-		place := s.ledger.Place(p.Topic, p.Partition)
-		compare := differ
-		if place < 0 {
+		place, java := s.ledger.Place(p.Topic, p.Partition), s.javaLedger.Owns(p.Topic)
+		compare, compacted := differ, place < 0 && !java
+		if compacted {
 			compare = differCompacted
 		}
-		logs, err := s.logs(where, place < 0)
+		logs, err := s.logs(where, compacted)
 		what := ""
 		if err == nil {
 			for _, l := range logs[1:] {
@@ -410,6 +445,8 @@ func (s *Suite) compare(ctx context.Context, p Partition, deadline time.Time) {
 		if err == nil && what == "" {
 			if place >= 0 {
 				s.ledger.Judge(place, logs[0])
+			} else if java {
+				s.javaLedger.Judge(where, logs[0])
 			}
 			return
 		}
@@ -442,6 +479,9 @@ func (s *Suite) Finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.eachJava(func(j *Java) error { return j.Finish(ctx) }); err != nil {
+		s.ledger.Violation("%v", err)
+	}
 	s.watchers, s.consumers = closeAll(s.watchers), closeAll(s.consumers) // leaving a group is written too
 	if err := s.journal.Save(s.state, s.ledger, s.ends, true); err != nil {
 		return err
@@ -452,15 +492,15 @@ func (s *Suite) Finish(ctx context.Context) error {
 		s.ledger.Violation("a clean stop: %v", stopped)
 	}
 	for _, p := range all {
-		if s.ledger.Place(p.Topic, p.Partition) >= 0 { // a box that stops moves the groups, which is written while others stop
+		if s.ledger.Place(p.Topic, p.Partition) >= 0 || s.javaLedger.Owns(p.Topic) { // a box that stops moves the groups, which is written while others stop
 			s.compare(ctx, p, time.Time{})
 		}
 	}
 	s.cluster = nil
 	acks, commits := s.ledger.Totals()
 	count, violations := s.ledger.Take()
-	fmt.Printf("%s after a clean stop: %d records of %d partitions, %d acknowledged, %d commits of this run, violations %d\n",
-		mark(count), sum(s.ends), len(s.ends), acks, commits, count)
+	fmt.Printf("%s after a clean stop: %d records of %d partitions, %d acknowledged, and %d to Java in this run, %d commits of this run, violations %d\n",
+		mark(count), sum(s.ends), len(s.ends), acks, s.javaAcked(), commits, count)
 	printSome(violations)
 	if count > 0 {
 		s.results = append(s.results, Result{Kind: "the clean stop", Violations: count})
