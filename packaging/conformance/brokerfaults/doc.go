@@ -1,8 +1,9 @@
 // Command brokerfaults is the suite that breaks three real cairn processes, which replicate their partitions, in the ways that a
 // LAN of edge boxes knows: one, two or all boxes killed, a process stopped for seconds, links cut one way, both ways or
-// flapping, a disk filled up, a log directory wiped or unmounted, and several of that in a row. It asks whether an acknowledged record was lost, doubled or came out of
-// order, whether a committed offset of a group went back, whether each group was given every record, and whether the files of
-// all replicas hold the same bytes. It measures how long no record of a partition is acknowledged.
+// flapping, a disk filled up, a log directory wiped or unmounted, and several of that in a row. It asks whether an acknowledged
+// record was lost, doubled or came out of order, whether a committed offset of a group went back, whether each group was given
+// every record, and whether the files of all replicas hold the same bytes. It measures how long no record of a partition is
+// acknowledged.
 //
 // Package boxes owns the processes and their network namespaces, Disks the boxes' own file systems. Idempotent producers, members
 // of groups, the Prober with its raw connections and stock franz-go write what they were told into the Ledger; the main
