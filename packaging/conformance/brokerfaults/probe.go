@@ -173,9 +173,14 @@ func (r *Run) End(ctx context.Context) (times []time.Duration, all bool) {
 			boxes.Pause(ctx, retryPace)
 		}
 	}
+	r.Stop()
+	return times, all
+}
+
+// Stop ends the probing.
+func (r *Run) Stop() {
 	r.cancel()
 	r.done.Wait()
-	return times, all
 }
 
 // probe produces one record after the other to a partition.
