@@ -324,7 +324,7 @@ func (s *Suite) Round(ctx context.Context, kind string) error {
 	var run *Run
 	if fault.Victim != 0 {
 		run = s.prober.Probe(s.prober.Led(fault.Victim))
-		defer run.Stop() // a round that cannot go on ends it too
+		defer run.Stop()               // a round that cannot go on ends it too
 		boxes.Pause(ctx, 10*probePace) // all of them have been acknowledged once
 	}
 	at := time.Now()
