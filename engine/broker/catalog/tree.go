@@ -40,8 +40,8 @@ type Tree interface {
 	// Leadership calls f with the present state and at every change.
 	Leadership(f func(Leadership))
 	// Register holds the znode for as long as this box's session lives; a new incarnation replaces the old in one
-	// transaction, with a new czxid. Calling it again for a path that this box holds replaces the data and keeps the
-	// czxid. done is called once with the first outcome.
+	// transaction, with a new czxid. The data of one that this box holds is changed by a Multi, and the czxid stays. done is
+	// called once with the first outcome.
 	Register(r Registration, done func(err error))
 }
 
