@@ -177,6 +177,8 @@ type logged struct {
 
 // Write implements io.Writer.
 func (l logged) Write(line []byte) (int, error) {
+	l.w.sched.Pass()
+	defer l.w.sched.Pass()
 	if !strings.Contains(string(line), "connection") {
 		l.w.trace("box %d says %s", l.b.id, strings.TrimSpace(string(line)))
 	}
@@ -210,6 +212,8 @@ func (p *process) close() {
 	w.ending = append(w.ending, p)
 	go func() {
 		err := p.node.Close()
+		w.sched.Pass()
+		defer w.sched.Pass()
 		if err != nil && !p.dead && !p.faulty() && !errors.Is(err, vfs.ErrNoSpace) {
 			w.failf("box %d does not close: %v", p.box.id, err)
 		}

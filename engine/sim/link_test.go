@@ -47,6 +47,8 @@ func (l *link) SetPeers(map[uint64]string) {}
 
 // Send implements node.Link.
 func (l *link) Send(p boxlink.Protocol, to uint64, message []byte, urgent bool) {
+	l.n.w.sched.Pass()
+	defer l.n.w.sched.Pass()
 	if l.alive() {
 		l.n.send(l.p, lane{l.p.box.id, to, p, urgent}, message)
 	}
@@ -91,6 +93,7 @@ func (l *link) handler(p boxlink.Protocol, to uint64) (*link, boxlink.Handler) {
 func wait[T any](l *link, name string, most time.Duration, do func(reply func(T))) T {
 	answered := make(chan T, 1)
 	w := l.n.w
+	w.sched.Pass() // it may be a goroutine of the process
 	w.sched.After(w.net.latency()+time.Duration(w.rand().Int64N(int64(most))), name, func() { do(func(v T) { answered <- v }) })
 	return <-answered
 }
@@ -131,6 +134,8 @@ func (l *link) Ask(p boxlink.Protocol, to uint64, question []byte) ([]byte, erro
 		case h != nil:
 			other.running.Go(func() {
 				b := h.Ask(l.p.box.id, question)
+				w.sched.Pass()
+				defer w.sched.Pass()
 				if b == nil || l.n.state(to, l.p.box.id) != open || !other.alive() {
 					refuse(silence)
 					return
@@ -178,8 +183,10 @@ func (l *link) Open(p boxlink.Protocol, to uint64) (net.Conn, error) {
 
 // Close implements node.Link.
 func (l *link) Close() error {
+	l.n.w.sched.Pass()
 	l.closed = true
 	l.n.unplug(l.p)
+	l.n.w.sched.Pass()
 	l.running.Wait()
 	return nil
 }

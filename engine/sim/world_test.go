@@ -186,12 +186,16 @@ func (w *world) failf(format string, args ...any) {
 
 // step is the world's: one step of the scheduler, and then everything that follows from it at once.
 func (w *world) step() {
+	w.sched.Pass()
 	before := w.now()
 	w.sched.Step()
 	if passed := w.now() - before; passed > 0 {
+		w.sched.Pass()
 		time.Sleep(passed) // the bubble's clock is the connections' deadlines'
 	}
+	w.sched.Pass()
 	synctest.Wait()
+	w.sched.Pass()
 	if w.steps++; w.steps%collectEvery == 0 {
 		runtime.GC()
 	}

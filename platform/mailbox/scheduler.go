@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"cairn/platform/clock"
 )
 
 // Scheduler drives all owners of a test on the goroutine that calls Run, in an order that only the seed decides, on a
-// virtual clock. It is not safe for concurrent use: the test, the owners and the spawned work all run on one goroutine.
+// virtual clock. It is not safe for concurrent use: the test, the owners and the spawned work all run on one goroutine, or others take
+// their turns while that one waits for them, as in a bubble of testing/synctest.
 type Scheduler struct {
+	turns atomic.Uint64 // see Pass
 	clock *clock.Virtual
 	rand  *rand.Rand
 	tasks []*scheduled
@@ -66,6 +69,10 @@ func NewScheduler(seed uint64, c *clock.Virtual) *Scheduler {
 	return &Scheduler{clock: c, rand: rand.New(rand.NewPCG(seed, 0x6361_6972_6e))}
 }
 
+// Pass tells the race detector that whoever calls it takes a turn behind all others who have called it, and before all who will. The
+// scheduler does it itself; a test does where goroutines of its own touch what is the test's.
+func (s *Scheduler) Pass() { s.turns.Add(1) }
+
 // Clock is the virtual clock.
 func (s *Scheduler) Clock() clock.Clock { return s.clock }
 
@@ -84,10 +91,14 @@ func (s *Scheduler) After(wait time.Duration, name string, run func()) {
 
 // delay is how long a work of no particular kind takes to begin.
 func (s *Scheduler) delay() time.Duration {
+	s.Pass()
+	defer s.Pass()
 	return time.Duration(s.rand.Int64N(int64(3 * time.Millisecond)))
 }
 
 func (s *Scheduler) enqueue(w work) {
+	s.Pass()
+	defer s.Pass()
 	s.count++
 	w.nth = s.count
 	heap.Push(&s.works, w)
@@ -96,6 +107,8 @@ func (s *Scheduler) enqueue(w work) {
 func (s *Scheduler) drive(t task) driver { return s.add(t, nil) }
 
 func (s *Scheduler) add(t task, g *Group) *scheduled {
+	s.Pass()
+	defer s.Pass()
 	d := &scheduled{s: s, task: t, group: g}
 	s.tasks = append(s.tasks, d)
 	return d
@@ -111,12 +124,18 @@ type scheduled struct {
 	done     bool
 }
 
-func (d *scheduled) wakeUp()     { d.runnable = true }
+func (d *scheduled) wakeUp() {
+	d.s.Pass()
+	d.runnable = true
+	d.s.Pass()
+}
+
 func (d *scheduled) waits() bool { return false }
 
 // join steps this owner alone until it is done: closing is an orderly act of the test, not a race.
 func (d *scheduled) join() {
 	for range 1 << 20 {
+		d.s.Pass()
 		if d.done {
 			return
 		}
@@ -131,6 +150,8 @@ func (s *Scheduler) Step() bool { return s.stepBefore(0) }
 
 // stepBefore is Step, but does not move the clock beyond limit; 0 is no limit.
 func (s *Scheduler) stepBefore(limit time.Duration) bool {
+	s.Pass()
+	defer s.Pass()
 	now := s.clock.Now().Mono
 	for len(s.works) > 0 && s.works[0].at <= now {
 		s.due = append(s.due, heap.Pop(&s.works).(work))
@@ -173,6 +194,8 @@ func (s *Scheduler) stepBefore(limit time.Duration) bool {
 }
 
 func (s *Scheduler) stepTask(d *scheduled) {
+	s.Pass()
+	defer s.Pass()
 	d.runnable = false
 	if s.Trace != nil {
 		s.Trace(fmt.Sprintf("%d %v step %s", s.steps, s.clock.Now().Mono, d.task.name()))
