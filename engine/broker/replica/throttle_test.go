@@ -20,14 +20,14 @@ func TestThrottle(t *testing.T) {
 			bytes int
 		}
 		var pieces []piece
-		total, inWindow, asked := 0, 0, 0
+		total, inWindow, asked := int64(0), 0, 0 // a minute's bytes are more than 32 bits hold
 		for now := time.Duration(0); now <= time.Minute; asked++ {
 			left, wait := throttle.Left(now, c.rate)
 			if left > 0 {
 				n := min(c.answer, max(left, 700)) // a batch is not cut
 				throttle.Took(now, c.rate, n)
 				pieces = append(pieces, piece{now, n})
-				total, inWindow = total+n, inWindow+n
+				total, inWindow = total+int64(n), inWindow+n
 				wait = time.Microsecond
 			} else if wait <= 0 || wait > throttleWaitMax {
 				t.Fatalf("rate %d: nothing is left, and one is to wait for %v", c.rate, wait)
