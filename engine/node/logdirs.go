@@ -71,7 +71,7 @@ func (b *broker) openDirs() error {
 		}
 		dir, err := seglog.OpenDir(
 			seglog.DirConfig{
-				Path: p, NodeID: n.id.box, Limits: n.cfg.Limits.Storage, BudgetFraction: budgetFraction / float64(share),
+				Path: p, NodeID: n.id.box, Limits: n.cfg.Limits.Storage, BudgetFraction: seglog.BudgetFraction / float64(share),
 				OnFailed: func(err error) { b.dirFailed(p, err) }, OnSweep: b.sweepDue,
 			},
 			seglog.Deps{FS: n.deps.FS, Files: files, Syncer: b.syncerOf(devices[i], p), Random: n.deps.Random, Observer: n.deps.Observer})
@@ -96,9 +96,6 @@ func (b *broker) openDirs() error {
 	}
 	return nil
 }
-
-// budgetFraction is the part of a device that logs of delete topics may take.
-const budgetFraction = 0.8
 
 // deviceOf is the device that a directory lies on, or is to lie on; 0 where nobody can say.
 func (b *broker) deviceOf(dir string) uint64 {
@@ -158,7 +155,9 @@ func (b *broker) logDirs() (list []catalog.LogDir) {
 
 // outdated reports whether this start's registration names a log directory that has failed since.
 func (b *broker) outdated(r *catalog.Broker) bool {
-	return r != nil && r.Incarnation == b.incarnation && slices.ContainsFunc(b.logDirs(), func(d catalog.LogDir) bool { return d.Failed && r.HasDirectory(d.ID) })
+	return r != nil && r.Incarnation == b.incarnation && slices.ContainsFunc(b.dirs, func(d logDir) bool {
+		return d.dir != nil && d.dir.Failed() != nil && r.HasDirectory(catalog.UUID(d.dir.ID()))
+	})
 }
 
 // tellDirectories brings this box's registration up to date where it names a log directory that has failed since (KIP-858).

@@ -1,6 +1,8 @@
 package fetcher
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"cairn/engine/broker/partition"
@@ -71,6 +73,11 @@ type Question struct {
 type Key struct {
 	Topic     seglog.ID
 	Partition int32
+}
+
+// Compare orders keys by topic id, then partition.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(slices.Compare(k.Topic[:], o.Topic[:]), cmp.Compare(k.Partition, o.Partition))
 }
 
 // Part is one partition, and where this box's log of it ends.

@@ -192,7 +192,7 @@ func (b *box) Fetch(broker int32, q Question, done func([]Answer, error)) {
 	}
 	c.named += len(q.Parts)
 	q.Parts = slices.SortedFunc(maps.Values(known), func(a, b Part) int {
-		return compareKeys(Key{a.Topic, a.Partition}, Key{b.Topic, b.Partition})
+		return Key{a.Topic, a.Partition}.Compare(Key{b.Topic, b.Partition})
 	})
 	mine := &question{q: q, done: done, until: c.sched.Clock().Now().Mono + q.Wait}
 	b.asked[from] = append(list, mine)

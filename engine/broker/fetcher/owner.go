@@ -205,7 +205,7 @@ func (o *owner) name(s *source, q *Question) {
 	for _, p := range throttled {
 		s.change(p)
 	}
-	slices.SortFunc(s.changed, func(a, b *part) int { return compareKeys(a.key, b.key) })
+	slices.SortFunc(s.changed, func(a, b *part) int { return a.key.Compare(b.key) })
 	for _, p := range s.changed {
 		p.changed = false
 		if o.parts[p.replica] != p || p.source != s {
@@ -355,7 +355,7 @@ func (o *owner) tell() time.Duration {
 	for _, broker := range slices.Sorted(maps.Keys(byBroker)) {
 		list := byBroker[broker]
 		slices.SortFunc(list, func(a, b Voucher) int {
-			return compareKeys(Key{a.Topic, a.Partition}, Key{b.Topic, b.Partition})
+			return Key{a.Topic, a.Partition}.Compare(Key{b.Topic, b.Partition})
 		})
 		o.deps.Leaders.Vouch(broker, list)
 	}

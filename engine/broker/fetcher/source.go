@@ -69,11 +69,7 @@ type source struct {
 
 // find is where a key stands in the order.
 func (s *source) find(k Key) (int, bool) {
-	return slices.BinarySearchFunc(s.order, k, func(p *part, k Key) int { return compareKeys(p.key, k) })
-}
-
-func compareKeys(a, b Key) int {
-	return cmp.Or(slices.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.Partition, b.Partition))
+	return slices.BinarySearchFunc(s.order, k, func(p *part, k Key) int { return p.key.Compare(k) })
 }
 
 // change has a part looked at for the next question.

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -87,7 +86,7 @@ func (s *session) request(q fetcher.Question) []byte {
 	req.SessionID, req.SessionEpoch = s.next(q.Whole)
 	s.told.apply(q)
 	if req.SessionEpoch == 0 {
-		for _, k := range slices.SortedFunc(maps.Keys(s.told), compareKeys) {
+		for _, k := range slices.SortedFunc(maps.Keys(s.told), fetcher.Key.Compare) {
 			name(req, k, s.told[k])
 		}
 	} else {
@@ -121,10 +120,6 @@ func name(req *kmsg.FetchRequest, k fetcher.Key, at replica.Position) {
 	part.Partition, part.FetchOffset, part.PartitionMaxBytes = k.Partition, at.Offset, req.MaxBytes
 	part.CurrentLeaderEpoch, part.LastFetchedEpoch = at.Epoch, at.LastEpoch
 	t.Partitions = append(t.Partitions, part)
-}
-
-func compareKeys(a, b fetcher.Key) int {
-	return cmp.Or(slices.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.Partition, b.Partition))
 }
 
 // answer decodes the answer to a question. The batches are parts of the frame.

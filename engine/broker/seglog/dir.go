@@ -25,7 +25,7 @@ type DirConfig struct {
 	// names others is refused with ErrForeign. An empty ClusterID accepts any and writes none.
 	ClusterID string
 	NodeID    int32
-	// BudgetFraction of the device's size is what logs may fill before PlanBudget names segments to remove. Default 0.8.
+	// BudgetFraction of the device's size is what logs may fill before PlanBudget names segments to remove. Default BudgetFraction.
 	BudgetFraction float64
 	// Limits bound open files, dirty bytes, the reserve, and what is read into memory.
 	Limits limits.Storage
@@ -108,11 +108,14 @@ type doomed struct {
 	suffix string
 }
 
+// BudgetFraction is the part of a device's size that logs may fill where nobody says another.
+const BudgetFraction = 0.8
+
 // OpenDir locks a log directory, reads its meta.properties and checkpoints, and takes away the mark of a clean stop.
 // Errors: ErrForeign, vfs.ErrLocked, ErrFull, and those of the file system.
 func OpenDir(cfg DirConfig, deps Deps) (*Dir, error) {
 	if cfg.BudgetFraction <= 0 || cfg.BudgetFraction > 1 {
-		cfg.BudgetFraction = 0.8
+		cfg.BudgetFraction = BudgetFraction
 	}
 	if deps.Observer == nil {
 		deps.Observer = observe.Discard()
