@@ -1,12 +1,8 @@
 package sim
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
@@ -17,30 +13,13 @@ import (
 // acknowledged is lost, doubled or out of order, no two boxes lead in one epoch or disagree on a byte, and all replicas are whole when
 // it is over.
 func TestBrokers(t *testing.T) {
-	total := map[string]int{}
-	steps := 0
-	began := time.Now()
-	for seed := *from; seed < *from+uint64(*seeds); seed++ {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			w := simulate(t, config{seed: seed, seconds: *seconds, brokers: true, trace: *traces != ""})
-			if *traces != "" {
-				if err := os.WriteFile(filepath.Join(*traces, fmt.Sprint("brokers", seed)), []byte(w.lines.String()), 0o600); err != nil {
-					t.Error(err)
-				}
-			}
-			w.report(t)
-			for name, n := range w.faults.counts {
-				total[name] += n
-			}
-			total["acknowledged"] += w.kafka.acks
-			total["read"] += w.kafka.reads
-			total["consumers restarted"] += w.kafka.restarts
-			total["logs cut"] += w.kafka.cutLogs
-			total["moves"] += w.kafka.admin.moves
-			steps += w.steps
-		})
-	}
-	t.Logf("%d seeds of %d s in %v: %d steps, %v", *seeds, *seconds, time.Since(began).Round(time.Millisecond), steps, total)
+	eachSeed(t, true, func(w *world, total map[string]int) {
+		total["acknowledged"] += w.kafka.acks
+		total["read"] += w.kafka.reads
+		total["consumers restarted"] += w.kafka.restarts
+		total["logs cut"] += w.kafka.cutLogs
+		total["moves"] += w.kafka.admin.moves
+	})
 }
 
 // One seed is one trace with brokers too.

@@ -157,15 +157,6 @@ func (k *kafkaClient) leader(p partitionName) (uint64, bool) {
 	return l.box, ok
 }
 
-// stale forgets who leads.
-func (k *kafkaClient) stale(p partitionName) {
-	if l, ok := k.leaders[p]; ok {
-		delete(k.leaders, p)
-		k.leaders[p] = l // its epoch stays, so that an older answer is not believed
-	}
-	k.refresh()
-}
-
 func (c *kafkaConn) label() string        { return c.k.name }
 func (c *kafkaConn) from() netip.AddrPort { return c.k.address }
 

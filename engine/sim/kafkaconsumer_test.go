@@ -121,7 +121,7 @@ func (c *consumer) fetched(p partitionName, r *kmsg.FetchResponseTopicPartition)
 		if !e.Retriable || e == kerr.OffsetOutOfRange {
 			c.w.failf("%s reads %v from %d: %v", c.name, p, c.positions[p], e)
 		}
-		c.stale(p)
+		c.refresh()
 		return
 	}
 	s := batch.Scan(r.RecordBatches)

@@ -107,11 +107,8 @@ func (k *kafka) watchTrap(b *box, p partitionName, old, v *replica.View) {
 		if leader == nil || leader == b || leader.proc == nil {
 			return
 		}
-		for r, view := range k.looked {
-			if tp := r.TopicPartition(); k.owner[r] == leader.proc && tp.Topic == p.topic && tp.Partition == p.partition && view.Log.FlushedEnd() < v.End {
-				k.sprung = func() { k.cutPower(leader, 100*time.Millisecond) }
-				return
-			}
+		if r := leader.proc.replicaOf(p); r != nil && r.View().Log.FlushedEnd() < v.End {
+			k.sprung = func() { k.cutPower(leader, 100*time.Millisecond) }
 		}
 	}
 }

@@ -19,7 +19,6 @@ type producer struct {
 	epoch    int16
 	lines    map[partitionName]*produceLine
 	draining bool
-	sent     int
 }
 
 // produceLine is one partition's batches.
@@ -152,11 +151,10 @@ func (p *producer) send(box uint64, name partitionName, l *produceLine, b *produ
 	req.Topics = append(req.Topics, t)
 	b.onWay = true
 	b.tries++
-	p.sent++
 	p.ask(box, req, 9, func(resp kmsg.Response, err error) {
 		b.onWay = false
 		if err != nil {
-			p.later(name, l)
+			p.later(l)
 			return
 		}
 		r := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
@@ -175,14 +173,14 @@ func (p *producer) answered(name partitionName, l *produceLine, b *produced, cod
 			}
 		}
 	case code == kerr.OutOfOrderSequenceNumber.Code && b.tries < triesMax || e.Retriable:
-		p.later(name, l) // a leader that is cut off and does not know that it leads no more has not seen the last ones
+		p.later(l) // a leader that is cut off and does not know that it leads no more has not seen the last ones
 	default:
 		p.w.failf("%s: batch %d of %v, tried %d times, is refused: %v", p.name, b.first, name, b.tries, e)
 	}
 }
 
 // later sends again in a while, to whoever leads then.
-func (p *producer) later(name partitionName, l *produceLine) {
-	p.stale(name)
+func (p *producer) later(l *produceLine) {
+	p.refresh()
 	l.pause = p.w.now() + time.Duration(p.w.rand().Int64N(int64(100*time.Millisecond)))
 }

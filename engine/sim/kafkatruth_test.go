@@ -24,7 +24,6 @@ type kafka struct {
 	looked     map[*replica.Replica]*replica.View
 	all        []*replica.Replica // of the present look
 
-	owner  map[*replica.Replica]*process
 	trap   trap
 	sprung func()
 
@@ -58,7 +57,7 @@ type stamp struct {
 }
 
 func newKafka(w *world) *kafka {
-	k := &kafka{w: w, truth: map[partitionName]*truth{}, ids: map[int64]string{}, looked: map[*replica.Replica]*replica.View{}, owner: map[*replica.Replica]*process{}}
+	k := &kafka{w: w, truth: map[partitionName]*truth{}, ids: map[int64]string{}, looked: map[*replica.Replica]*replica.View{}}
 	for _, name := range []string{"a", "b", "c"} {
 		k.topics = append(k.topics, name)
 		for n := range int32(2) {
@@ -137,6 +136,22 @@ func (k *kafka) parse(value string, p partitionName, number *int32) (who string,
 	return value[:at], err
 }
 
+// nameOf names a replica's partition.
+func nameOf(r *replica.Replica) partitionName {
+	tp := r.TopicPartition()
+	return partitionName{tp.Topic, tp.Partition}
+}
+
+// replicaOf is the process's open replica of a partition, nil where it has none.
+func (p *process) replicaOf(name partitionName) (found *replica.Replica) {
+	p.Replicas(func(r *replica.Replica) {
+		if nameOf(r) == name {
+			found = r
+		}
+	})
+	return found
+}
+
 // look checks what must hold of a box's partitions whenever something may have changed.
 func (k *kafka) look(b *box) {
 	if b.proc.Replicas == nil {
@@ -149,19 +164,18 @@ func (k *kafka) look(b *box) {
 		}
 	})
 	slices.SortFunc(k.all, func(x, y *replica.Replica) int {
-		a, b := x.TopicPartition(), y.TopicPartition()
-		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+		a, b := nameOf(x), nameOf(y)
+		return cmp.Or(strings.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
 	})
 	for _, r := range k.all {
 		v, old := r.View(), k.looked[r]
-		k.looked[r], k.owner[r] = v, b.proc
+		k.looked[r] = v
 		k.changed(b, r, old, v)
 	}
 }
 
 func (k *kafka) changed(b *box, r *replica.Replica, old, v *replica.View) {
-	tp := r.TopicPartition()
-	p := partitionName{tp.Topic, tp.Partition}
+	p := nameOf(r)
 	t := k.truth[p]
 	if t == nil || v.Err != nil {
 		return
@@ -204,12 +218,13 @@ func (k *kafka) promised(b *box, p partitionName, v *replica.View) {
 		if other.proc == nil || other.proc.doomed {
 			continue
 		}
-		other.proc.Replicas(func(r *replica.Replica) {
-			tp, view := r.TopicPartition(), r.View()
-			if (partitionName{tp.Topic, tp.Partition}) == p && view.Err == nil && view.Log.FlushedEnd() < v.HighWatermark {
-				k.w.failf("%v: box %d acknowledges up to %d, and box %d, in sync, has flushed up to %d", p, b.id, v.HighWatermark, id, view.Log.FlushedEnd())
-			}
-		})
+		r := other.proc.replicaOf(p)
+		if r == nil || r.View().Err != nil {
+			continue
+		}
+		if flushed := r.View().Log.FlushedEnd(); flushed < v.HighWatermark {
+			k.w.failf("%v: box %d acknowledges up to %d, and box %d, in sync, has flushed up to %d", p, b.id, v.HighWatermark, id, flushed)
+		}
 	}
 }
 
@@ -288,10 +303,10 @@ func (k *kafka) lacks(records bool) string {
 			continue
 		}
 		b.proc.Replicas(func(r *replica.Replica) {
-			tp := r.TopicPartition()
-			if t := k.truth[partitionName{tp.Topic, tp.Partition}]; t != nil {
+			p := nameOf(r)
+			if t := k.truth[p]; t != nil {
 				if v := r.View(); v.Err != nil || v.HighWatermark != v.End || v.End < t.end() {
-					lacks = append(lacks, fmt.Sprintf("box %d has %v-%d up to %d, high watermark %d, %v", id, tp.Topic, tp.Partition, v.End, v.HighWatermark, v.Err))
+					lacks = append(lacks, fmt.Sprintf("box %d has %v up to %d, high watermark %d, %v", id, p, v.End, v.HighWatermark, v.Err))
 				}
 			}
 		})
@@ -305,22 +320,20 @@ func (k *kafka) judge() {
 		var first []string
 		var firstBox uint64
 		for _, id := range k.w.ids {
-			b := k.w.boxes[id]
-			b.proc.Replicas(func(r *replica.Replica) {
-				if tp := r.TopicPartition(); (partitionName{tp.Topic, tp.Partition}) != p {
-					return
-				}
-				values, err := readValues(r.View())
-				switch {
-				case err != nil:
-					k.w.failf("%v: box %d: %v", p, id, err)
-				case first == nil:
-					first, firstBox = values, id
-					k.judgeValues(p, id, values)
-				case strings.Join(first, "\n") != strings.Join(values, "\n"):
-					k.w.failf("%v: boxes %d and %d have different records", p, firstBox, id)
-				}
-			})
+			r := k.w.boxes[id].proc.replicaOf(p)
+			if r == nil {
+				continue
+			}
+			values, err := readValues(r.View())
+			switch {
+			case err != nil:
+				k.w.failf("%v: box %d: %v", p, id, err)
+			case first == nil:
+				first, firstBox = values, id
+				k.judgeValues(p, id, values)
+			case strings.Join(first, "\n") != strings.Join(values, "\n"):
+				k.w.failf("%v: boxes %d and %d have different records", p, firstBox, id)
+			}
 		}
 	}
 }

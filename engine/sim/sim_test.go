@@ -52,26 +52,20 @@ func (w *world) report(t *testing.T) {
 	if w.failure == "" {
 		return
 	}
-	test := "TestSeeds"
-	if w.kafka != nil {
-		test = "TestBrokers"
-	}
 	end := w.recent[max(0, len(w.recent)-recentMax):]
 	t.Errorf("seed %d, %s\n\nthe last steps:\n%s\n\nreplay: go test ./engine/sim -run '%s$' -sim.seeds=1 -sim.from=%d -sim.seconds=%d",
-		w.cfg.seed, w.failure, strings.Join(end, "\n"), test, w.cfg.seed, w.cfg.seconds)
+		w.cfg.seed, w.failure, strings.Join(end, "\n"), w.testName(), w.cfg.seed, w.cfg.seconds)
 }
 
-// Boxes die, lose power, are cut off, stand still and come back, while clients work: no rule of theirs is ever broken, no
-// two boxes disagree, and all serve again when it is over.
-func TestSeeds(t *testing.T) {
+// eachSeed runs what the flags ask for, with boxes that have a broker or not. count adds what a run has to tell to the total.
+func eachSeed(t *testing.T, brokers bool, count func(w *world, total map[string]int)) {
 	total := map[string]int{}
-	ops, steps := 0, 0
 	began := time.Now()
 	for seed := *from; seed < *from+uint64(*seeds); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			w := simulate(t, config{seed: seed, seconds: *seconds, trace: *traces != ""})
+			w := simulate(t, config{seed: seed, seconds: *seconds, brokers: brokers, trace: *traces != ""})
 			if *traces != "" {
-				if err := os.WriteFile(filepath.Join(*traces, fmt.Sprint("seed", seed)), []byte(w.lines.String()), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(*traces, fmt.Sprint(w.testName(), seed)), []byte(w.lines.String()), 0o600); err != nil {
 					t.Error(err)
 				}
 			}
@@ -79,16 +73,32 @@ func TestSeeds(t *testing.T) {
 			for name, n := range w.faults.counts {
 				total[name] += n
 			}
-			total["snapshots carried"] += w.snapshots
-			total["tails damaged"] += w.powerCuts
-			for _, c := range w.clients {
-				total["sessions expired"] += c.expired
-			}
-			ops += len(w.record.History().Ops)
-			steps += w.steps
+			total["steps"] += w.steps
+			count(w, total)
 		})
 	}
-	t.Logf("%d seeds of %d s in %v: %d operations, %d steps, %v", *seeds, *seconds, time.Since(began).Round(time.Millisecond), ops, steps, total)
+	t.Logf("%d seeds of %d s in %v: %v", *seeds, *seconds, time.Since(began).Round(time.Millisecond), total)
+}
+
+// testName is the test that runs such a world for any seed.
+func (w *world) testName() string {
+	if w.kafka != nil {
+		return "TestBrokers"
+	}
+	return "TestSeeds"
+}
+
+// Boxes die, lose power, are cut off, stand still and come back, while clients work: no rule of theirs is ever broken, no
+// two boxes disagree, and all serve again when it is over.
+func TestSeeds(t *testing.T) {
+	eachSeed(t, false, func(w *world, total map[string]int) {
+		total["snapshots carried"] += w.snapshots
+		total["tails damaged"] += w.powerCuts
+		for _, c := range w.clients {
+			total["sessions expired"] += c.expired
+		}
+		total["operations"] += len(w.record.History().Ops)
+	})
 }
 
 // Servers that answer a read before the session's own earlier write is applied are found out, in every run, without any
