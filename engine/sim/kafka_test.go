@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"strings"
 	"testing"
 
 	"cairn/engine/broker/catalog"
@@ -23,16 +22,7 @@ func TestBrokers(t *testing.T) {
 }
 
 // One seed is one trace with brokers too.
-func TestBrokersReplay(t *testing.T) {
-	trace := func(seed uint64) []string {
-		w := simulate(t, config{seed: seed, seconds: 5, brokers: true, trace: true})
-		w.report(t)
-		return strings.Split(w.lines.String(), "\n")
-	}
-	for seed := uint64(301); seed < 301+replayed; seed++ {
-		sameTrace(t, seed, trace(seed), trace(seed))
-	}
-}
+func TestBrokersReplay(t *testing.T) { replays(t, 301, config{seconds: 5, brokers: true}) }
 
 // The three mistakes that a replicated log is lost by are each found, within a few seeds.
 func TestBrokerBugsAreFound(t *testing.T) {

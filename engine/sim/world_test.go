@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cairn/engine/ensemble"
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/zkserver"
@@ -64,6 +66,7 @@ type world struct {
 	steps  int
 
 	snapshots, powerCuts int
+	heldUp               bool // a step took so long that the runtime may have let other goroutines go between
 }
 
 type digest struct {
@@ -186,6 +189,11 @@ func (w *world) failf(format string, args ...any) {
 
 // step is the world's: one step of the scheduler, and then everything that follows from it at once.
 func (w *world) step() {
+	if w.steps++; w.steps%collectEvery == 0 {
+		runtime.GC()
+	}
+	began := realTime(w.t)
+	defer func() { w.heldUp = w.heldUp || realTime(w.t)-began >= sliceMax }()
 	w.sched.Pass()
 	before := w.now()
 	w.sched.Step()
@@ -196,9 +204,6 @@ func (w *world) step() {
 	w.sched.Pass()
 	synctest.Wait()
 	w.sched.Pass()
-	if w.steps++; w.steps%collectEvery == 0 {
-		runtime.GC()
-	}
 	for _, x := range w.wires {
 		x.collect()
 	}
@@ -212,6 +217,18 @@ func (w *world) step() {
 	if w.kafka != nil {
 		w.kafka.spring()
 	}
+}
+
+// sliceMax is how long a goroutine is let run before the runtime takes the processor from it (forcePreemptNS).
+const sliceMax = 10 * time.Millisecond
+
+// realTime is the machine's own, of which the bubble knows nothing.
+func realTime(t *testing.T) time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(now.Nano())
 }
 
 // look checks what must hold of a box, and follows it when it ends by itself.
@@ -295,9 +312,12 @@ func (w *world) runUntil(limit time.Duration, cond func() bool) bool {
 
 // run is the whole run.
 func (w *world) run() {
+	began := realTime(w.t)
 	for _, id := range w.ids {
 		w.boxes[id].open()
 	}
+	synctest.Wait()
+	w.heldUp = realTime(w.t)-began >= sliceMax
 	if !w.runUntil(quietMax, w.populate()) {
 		w.failf("the ensemble does not come up: %s", w.describe())
 	}
