@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
+	"time"
 )
 
 // The percentages between which GOGC is kept. Below percentMin a heap of small objects would be marked too often: what a
@@ -30,14 +31,36 @@ type Keeper struct {
 	percent    int // that was set last; of the finalizer goroutine, and of Keep before it
 	stopped    atomic.Bool
 	built      atomic.Bool
+	rest       *time.Timer // runs restAfter from the last collection on
+	restAfter  time.Duration
+	settled    atomic.Bool // the next collection found is one of the rest's own, after which there is none
 }
+
+// restAfter is how long there is no collection in a process at rest: it allocates less than garbageMin in that time.
+const restAfter = 30 * time.Second
 
 // Keep sets the pace from the next collection on so that at most about garbageMax bytes of garbage gather, or a fifth of what
 // is alive where that is more; half of both until Built. Of a small heap a few megabytes may gather. There must be one Keeper at a time: GOGC is the process's.
-func Keep(garbageMax uint64) *Keeper {
-	k := &Keeper{garbageMax: garbageMax}
+//
+// A process at rest, for half a minute, gives its garbage back, once until it collects again.
+func Keep(garbageMax uint64) *Keeper { return keep(garbageMax, restAfter) }
+
+func keep(garbageMax uint64, restAfter time.Duration) *Keeper {
+	k := &Keeper{garbageMax: garbageMax, restAfter: restAfter}
+	k.rest = time.AfterFunc(restAfter, k.atRest)
 	k.collected()
 	return k
+}
+
+// atRest is run when there was no collection for restAfter.
+func (k *Keeper) atRest() {
+	if k.stopped.Load() {
+		return
+	}
+	k.settled.Store(true)
+	if !Settle() {
+		k.settled.Store(false)
+	}
 }
 
 // Built says that the heap has been built, and what is added from now on is little beside it. A nil Keeper keeps no pace.
@@ -48,7 +71,10 @@ func (k *Keeper) Built() {
 }
 
 // Stop leaves the pace as it is.
-func (k *Keeper) Stop() { k.stopped.Store(true) }
+func (k *Keeper) Stop() {
+	k.stopped.Store(true)
+	k.rest.Stop()
+}
 
 // sentinel is garbage from the start: that it is found says that a collection has taken place.
 type sentinel struct{ keeper *Keeper }
@@ -65,6 +91,9 @@ func (k *Keeper) collected() {
 	if percent := percentFor(live(), garbageMax, least); percent != k.percent {
 		k.percent = percent
 		debug.SetGCPercent(percent)
+	}
+	if !k.settled.CompareAndSwap(true, false) {
+		k.rest.Reset(k.restAfter)
 	}
 	runtime.SetFinalizer(&sentinel{k}, func(s *sentinel) { s.keeper.collected() })
 }
@@ -88,14 +117,18 @@ func live() uint64 {
 }
 
 // settleMin is how much unused memory is worth a collection, in bytes.
-const settleMin = 16 << 20
+const settleMin = 4 << 20
 
-// Settle collects once and gives the system back what is unused then, if it is much: a start builds large things from
-// pieces that are garbage when it is done, and the runtime would keep their place for long.
-func Settle() {
-	if live := live(); inUse() > live+settleMin {
-		debug.FreeOSMemory()
+// Settle collects once and gives the system back what is unused then, if it is much, and says whether it was: a start builds
+// large things from pieces that are garbage when it is done, and the runtime would keep their place for long. A quarter of
+// what is alive is not much: a collection costs by that.
+func Settle() bool {
+	live := live()
+	if inUse() <= live+max(settleMin, live/4) {
+		return false
 	}
+	debug.FreeOSMemory()
+	return true
 }
 
 // inUse is the memory that the heap holds of the system, used or not, in bytes.

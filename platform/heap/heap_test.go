@@ -86,3 +86,37 @@ func TestSettleGivesBack(t *testing.T) {
 		t.Fatalf("%d bytes in use before, %d after", before, after)
 	}
 }
+
+// What a burst leaves behind is given back some time after it, and nothing more is collected then.
+func TestRestGivesBack(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	k := keep(256<<20, 50*time.Millisecond)
+	defer k.Stop()
+	pieces := make([][]byte, 64)
+	for i := range pieces {
+		pieces[i] = make([]byte, 1<<20)
+	}
+	runtime.KeepAlive(pieces)
+	before := inUse()
+	deadline := time.Now().Add(10 * time.Second)
+	for inUse() > before-56<<20 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes in use before, %d after", before, inUse())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	// Half a second is ten times of what would be a rest again.
+	from, passed := collections(), time.Now()
+	for time.Since(passed) < 500*time.Millisecond {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if n := collections() - from; n > 1 { // a cycle that was under way
+		t.Fatalf("%d collections of a process at rest", n)
+	}
+}
+
+func collections() uint32 {
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.NumGC
+}
