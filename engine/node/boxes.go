@@ -120,6 +120,7 @@ type question struct {
 	After  *controller.PartitionEpoch `json:",omitempty"` // epochs: those behind it
 	InSync *controller.AlterInSync    `json:",omitempty"`
 	Leave  *controller.Leave          `json:",omitempty"`
+	Starts []startAsked               `json:",omitempty"`
 
 	Rebalance *controller.RebalanceControl `json:",omitempty"` // rebalance: what to do; nil: say how it stands
 	Forward   *forwarded                   `json:",omitempty"`
@@ -134,6 +135,7 @@ func (q *question) by(box uint64) bool {
 const (
 	askEpochs = "epochs" // the highest leader epoch in each log
 	askDrop   = "drop"   // whether nothing of a deleted topic is left
+	askStarts = "starts" // whether nothing before offsets is left
 	askEnsure = "ensure" // of the controller: that a topic be there
 	askIDs    = "ids"    // of the controller: a block of producer ids
 	askInSync = "insync" // of the controller: other in-sync replicas
@@ -152,6 +154,7 @@ type reply struct {
 	First   int64                       `json:",omitempty"`
 	Count   int32                       `json:",omitempty"`
 	InSync  []inSyncReply               `json:",omitempty"`
+	Late    []int                       `json:",omitempty"`
 
 	Rebalance *controller.RebalanceStatus `json:",omitempty"`
 	Forward   json.RawMessage             `json:",omitempty"`

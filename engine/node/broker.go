@@ -161,6 +161,10 @@ func (b *broker) sweepDue() {
 func (b *broker) openServer() error {
 	n := b.n
 	bounds := n.cfg.Limits.Kafka
+	var awaitStarts func([]kafkaserver.LogStart, time.Duration, func([]bool))
+	if n.boxes != nil {
+		awaitStarts = b.awaitStarts
+	}
 	server, err := kafkaserver.New(
 		kafkaserver.Config{
 			BrokerID: n.id.box, Limits: bounds,
@@ -175,7 +179,7 @@ func (b *broker) openServer() error {
 			ProducerIDs: controller.NewProducerIDs(b.allocateProducerIDs), AutoCreator: b.controller,
 			LogDirs: local{b}, Groups: b.groups, Controller: forwarding{b}, Configs: b.catalog,
 			Settings: b.settings, SessionID: b.sessionID, GoodClock: b.goodClock, Recent: b.tree.ReadIndex,
-			Serving: n.ensemble.Serving,
+			Serving: n.ensemble.Serving, AwaitStarts: awaitStarts,
 		})
 	if err != nil {
 		return err

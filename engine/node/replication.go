@@ -183,6 +183,8 @@ func (b *broker) answer(q question, done func(reply)) {
 		done(reply{Epochs: list[:n], More: n < len(list)})
 	case askDrop:
 		b.topics.Dropped(q.Topic, func() { done(reply{}) })
+	case askStarts:
+		b.answerStarts(q.Starts, done)
 	case askEnsure:
 		b.controller.EnsureTopic(q.Name, func(err error) {
 			var r reply

@@ -60,6 +60,8 @@ type fetchPart struct {
 	preferred                           int32 // the replica to read from instead, or -1
 	led                                 bool  // this box was found to lead: whoever waits for a leader is not left with a follower
 	tell                                bool  // it is in the answer
+	follows                             bool  // the partition is one of another box's session
+	toldStart                           int64 // the log's start that it was told last; -1: none
 }
 
 func (p *fetchPart) length() int { return p.span.Length }
@@ -194,6 +196,10 @@ func (p *fetchPart) rests() bool {
 	return p.code == codeNone && p.diverging == nil && p.view != nil && p.offset == p.view.End && p.cached.told
 }
 
+// newToFollower says that a follower was told nothing of a partition in this epoch, or of another start of the log: who waits to be
+// in sync, or for a deletion, waits for the answer.
+func (p *fetchPart) newToFollower() bool { return p.follows && p.logStart != p.toldStart }
+
 // look looks at all partitions and answers, or parks the request. last says that the time is over.
 func (f *fetch) look(last bool) {
 	f.mu.Lock()
@@ -228,7 +234,7 @@ func (f *fetch) readAll() (bytes int, ready bool) {
 		f.read(p, left, bytes == 0)
 		bytes += p.length()
 		left = max(left-p.length(), 0)
-		if p.code != codeNone || p.diverging != nil || p.preferred >= 0 {
+		if p.code != codeNone || p.diverging != nil || p.preferred >= 0 || p.newToFollower() {
 			ready = true
 		}
 	}

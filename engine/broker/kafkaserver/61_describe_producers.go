@@ -20,7 +20,7 @@ func (s *Server) handle61DescribeProducers(r *request) {
 			resp.Topics[i].Partitions[j].Partition = number
 		}
 	}
-	s.askLeaders(r, resp, len(req.Topics), func(i int) namedTopic {
+	s.askLeaders(len(req.Topics), func(i int) namedTopic {
 		out := resp.Topics[i].Partitions
 		return namedTopic{
 			name: resp.Topics[i].Topic, count: len(out),
@@ -37,7 +37,7 @@ func (s *Server) handle61DescribeProducers(r *request) {
 				})
 			},
 		}
-	})
+	}, func() { r.respondOwned(resp) })
 }
 
 func describeProducer(one *partition.Producer) kmsg.DescribeProducersResponseTopicPartitionActiveProducer {

@@ -37,6 +37,10 @@ type Deps struct {
 	Recent func(done func(error))
 	// Serving says whether this box hears the majority of the ensemble. One that does not may lead no more and not know it. Nil: it does.
 	Serving func() bool
+	// AwaitStarts calls done once, from any goroutine, when every other replica of the partitions, where its box is there, has let go of
+	// what lies before those starts and has that on stable storage, or when the wait is over; late says which have not. Nil where
+	// there are no others.
+	AwaitStarts func(starts []LogStart, wait time.Duration, done func(late []bool))
 	// SessionID draws the id of a new fetch session: any positive number that does not repeat soon.
 	SessionID func() int32
 }
@@ -71,6 +75,13 @@ type Replica interface {
 	Sent(bytes int)
 	DeleteRecords(ctx context.Context, offset int64, done func(logStart int64, err error))
 	Producers(ctx context.Context, f func(*partition.Producers, error))
+}
+
+// LogStart is where a partition's log begins.
+type LogStart struct {
+	Topic     string
+	Partition int32
+	Offset    int64
 }
 
 // LocalReplicas makes Replicas of the topics room.

@@ -227,7 +227,13 @@ func (f *fetchSessions) update(s *fetchSession, req *kmsg.FetchRequest) bool {
 func (f *fetchSessions) take(s *fetchSession, to []fetchPart) []fetchPart {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s.followed.take(func(p *sessionPartition) { to = append(to, partOf(p)) })
+	s.followed.take(func(p *sessionPartition) {
+		part := partOf(p)
+		if part.follows, part.toldStart = true, -1; p.told {
+			part.toldStart = p.logStart
+		}
+		to = append(to, part)
+	})
 	return to
 }
 

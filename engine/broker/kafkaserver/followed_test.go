@@ -147,6 +147,37 @@ func TestAFollowersIdlePartitionsAreLeftAlone(t *testing.T) {
 	}
 }
 
+// A follower that was told nothing yet of this leadership is told at once, in a session that begins and in one that goes on: it is not in
+// sync before. So is a start of the log that has moved: whoever has deleted records waits for all that follow.
+func TestAFollowerIsToldAtOnceWhatOthersWaitFor(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 2)
+	producer, follower := r.dial(), r.dialBox(2)
+	begin := follower.fetch(11, asking(0, 0, time.Hour, 0, 0))
+	if got := partitionsIn(begin); !slices.Equal(got, []int32{0}) {
+		t.Fatalf("a new session tells of %v", got)
+	}
+	answered := func(req *kmsg.FetchRequest, want int32) {
+		t.Helper()
+		if got := partitionsIn(follower.fetch(11, req)); !slices.Equal(got, []int32{want}) {
+			t.Fatalf("an answer tells of %v", got)
+		}
+	}
+	answered(asking(begin.SessionID, 1, time.Hour, 0, 1), 1)
+	producer.produceAcks(1, "t", 0, "a")
+	answered(asking(begin.SessionID, 2, time.Hour, 0), 0)
+
+	follower.send(11, asking(begin.SessionID, 3, time.Hour, 1, 0))
+	r.wait("the request to wait", func() bool { return r.parked() == 1 })
+	r.replica("t", 0).DeleteRecords(t.Context(), 1, func(int64, error) {})
+	resp := receive(follower, 11, kmsg.NewPtrFetchResponse())
+	if got := partitionsIn(resp); !slices.Equal(got, []int32{0}) || resp.Topics[0].Partitions[0].LogStartOffset != 1 {
+		t.Fatalf("after a deletion in partition 0: %v", got)
+	}
+	follower.send(11, asking(begin.SessionID, 4, time.Hour, 0))
+	r.wait("the request to wait, for it was told", func() bool { return r.parked() == 1 })
+}
+
 // What an answer had no room for comes with the next ones: all partitions in turn, none before the others have had theirs.
 func TestAFollowersFullAnswersStarveNobody(t *testing.T) {
 	r := newRig(t)

@@ -1,10 +1,6 @@
 package kafkaserver
 
-import (
-	"cairn/engine/broker/catalog"
-
-	"github.com/twmb/franz-go/pkg/kmsg"
-)
+import "cairn/engine/broker/catalog"
 
 // named remembers what a request names: the value is true for what it names more than once. A frame has room to name one
 // thing hundreds of thousands of times, and each time would cost what the thing costs: a topic all its partitions, a
@@ -31,8 +27,8 @@ type namedTopic struct {
 	ask func(i int, leader Replica, done func())
 }
 
-// askLeaders asks the leader of every partition that a request names and answers with resp when all have answered.
-func (s *Server) askLeaders(r *request, resp kmsg.Response, topics int, topic func(i int) namedTopic) {
+// askLeaders asks the leader of every partition that a request names. done is called once, on any goroutine, when all have answered.
+func (s *Server) askLeaders(topics int, topic func(i int) namedTopic, done func()) {
 	names := named[partitionKey]{}
 	for i := range topics {
 		t := topic(i)
@@ -42,7 +38,7 @@ func (s *Server) askLeaders(r *request, resp kmsg.Response, topics int, topic fu
 		}
 	}
 	snap := s.deps.Catalog.Current()
-	g := &gather{left: 1, done: func() { r.respondOwned(resp) }}
+	g := &gather{left: 1, done: done}
 	for i := range topics {
 		t := topic(i)
 		found, refused := findTopic(snap, t.name, [16]byte{}, false)

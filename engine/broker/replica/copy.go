@@ -124,7 +124,8 @@ func (s *shard) takeCopy(r *Replica, c *CopyRequest) error {
 	if o.state.Fetched(c.HighWatermark) {
 		s.acknowledged(r)
 	}
-	return s.followStart(r, c.LogStart)
+	o.leadStart = c.LogStart
+	return s.followStart(r)
 }
 
 // position is the replica's, now.
@@ -226,10 +227,10 @@ func (s *shard) reload(r *Replica) error {
 	return nil
 }
 
-// followStart lets go of what the leader has let go of, as far as it is acknowledged here.
-func (s *shard) followStart(r *Replica, start int64) error {
+// followStart lets go of what the leader has let go of, as far as it is acknowledged here: the rest follows when that is.
+func (s *shard) followStart(r *Replica) error {
 	o := &r.own
-	start = min(start, o.state.HighWatermark())
+	start := min(o.leadStart, o.state.HighWatermark())
 	if start <= o.state.Start() {
 		return nil
 	}

@@ -84,6 +84,7 @@ type owned struct {
 	waiters   []*Waiter
 	vouched   int64 // of a follower: told last, in vouchedIn
 	vouchedIn int32 // noEpoch: nothing was told yet
+	leadStart int64 // where the leader's log begins, as this follower was told last
 	flushing  bool
 	behind    bool // it follows and is not in sync: nobody waits for its flushes
 	touched   bool // in shard.touched
@@ -153,6 +154,39 @@ func (r *Replica) DeleteRecords(ctx context.Context, offset int64, done func(log
 	m := message{kind: msgDeleteRecords, replica: r, offset: offset, deleted: done}
 	if err := r.shard.box.Put(ctx, m); err != nil {
 		done(-1, closedError(err))
+	}
+}
+
+// AwaitStart waits until nothing before offset is readable here. It is for goroutines of their own. Errors: the context's, and why
+// the partition cannot be used.
+func (r *Replica) AwaitStart(ctx context.Context, offset int64) error {
+	for {
+		v := r.View()
+		switch {
+		case v.Err != nil:
+			return v.Err
+		case v.Start >= offset:
+			return nil
+		}
+		woken := make(chan struct{})
+		w := NewWaiter(func() { close(woken) })
+		r.Await(ctx, v, w)
+		select {
+		case <-woken:
+		case <-ctx.Done():
+			w.Cancel()
+			return ctx.Err()
+		}
+		if err := ctx.Err(); err != nil { // a queue that is not waited for any more wakes, too
+			return err
+		}
+	}
+}
+
+// SaveStart puts the log's start on stable storage, whoever has moved it. done is called once, on any goroutine, and must not block.
+func (r *Replica) SaveStart(ctx context.Context, done func(error)) {
+	if err := r.shard.box.Put(ctx, message{kind: msgSaveStart, replica: r, closed: done}); err != nil {
+		done(closedError(err))
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	msgAwait
 	msgDeleteRecords
 	msgStartDurable
+	msgSaveStart
 	msgProducers
 	msgLead
 	msgResign
@@ -143,6 +144,8 @@ func (s *shard) handle(m *message) {
 		s.onDeleteRecords(r, m.offset, m.deleted)
 	case msgStartDurable:
 		s.onStartDurable(r, m.offset, m.err, m.deleted)
+	case msgSaveStart:
+		s.onSaveStart(r, m.closed)
 	case msgProducers:
 		if r.own.err != nil {
 			m.producers(nil, r.own.err)
@@ -255,6 +258,10 @@ func (s *shard) onFlushed(r *Replica, end int64, err error) {
 	// A flush may come back after a truncation, and what was copied since lies where it says: the log knows.
 	if o.state.FlushedTo(min(end, o.log.FlushedEnd())) {
 		s.acknowledged(r)
+		if err := s.followStart(r); err != nil {
+			s.fail(r, err)
+			return
+		}
 	}
 	s.tellVouched(r)
 	s.check(r)
@@ -366,6 +373,18 @@ func (s *shard) onStartDurable(r *Replica, offset int64, err error, done func(in
 	done(o.state.Start(), nil)
 }
 
+// onSaveStart asks for the checkpoint that the start is in.
+func (s *shard) onSaveStart(r *Replica, done func(error)) {
+	o := &r.own
+	err := o.err
+	if err == nil {
+		err = o.log.AdvanceStart(o.state.Start(), done)
+	}
+	if err != nil {
+		done(err)
+	}
+}
+
 func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done func(int32, error)) {
 	o := &r.own
 	if o.err != nil {
@@ -379,7 +398,7 @@ func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done fun
 		done(o.state.LogEpoch(), err)
 		return
 	}
-	o.changed, o.behind = true, false
+	o.changed, o.behind, o.leadStart = true, false, 0
 	if err := o.log.AssignLeaderEpoch(epoch, o.state.End()); err != nil {
 		s.fail(r, err)
 	}
@@ -391,7 +410,7 @@ func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done fun
 func (s *shard) onResign(r *Replica, epoch int32) {
 	r.own.state.Resign(epoch)
 	r.own.log.DropEmptyEpochs()
-	r.own.changed = true
+	r.own.changed, r.own.leadStart = true, 0
 	s.refuse(r, partition.ErrNotLeader)
 }
 

@@ -90,7 +90,7 @@ func (w *Waiter) news(v, old *View) bool {
 	if !w.follower {
 		return v.moved(old)
 	}
-	if v.End != old.End || v.LeaderEpoch != old.LeaderEpoch || v.Leader != old.Leader || v.Err != old.Err {
+	if v.End != old.End || v.Start != old.Start || v.LeaderEpoch != old.LeaderEpoch || v.Leader != old.Leader || v.Err != old.Err {
 		return true
 	}
 	if w.heard != nil && !w.over.Load() && v.moved(old) {
@@ -110,11 +110,12 @@ type Waiter struct {
 // NewWaiter returns a waiter that calls wake at most once, from any goroutine; wake must not block.
 func NewWaiter(wake func()) *Waiter { return &Waiter{wake: wake} }
 
-// NewFollowerWaiter returns one for a follower, which is woken by whatever is appended, acknowledged or not.
+// NewFollowerWaiter returns one for a follower, which is woken by whatever is appended, acknowledged or not, and when the log's start
+// moves: whoever has asked for a deletion waits for it.
 func NewFollowerWaiter(wake func()) *Waiter { return &Waiter{wake: wake, follower: true} }
 
 // NewFollowerWatcher returns a follower's waiter that also calls heard, as often as it happens and without being woken by it, when
-// something else moves that a follower is told: the high watermark, or the log's start. Neither may block.
+// something else moves that a follower is told: the high watermark. Neither may block.
 func NewFollowerWatcher(wake, heard func()) *Waiter {
 	return &Waiter{wake: wake, heard: heard, follower: true}
 }
