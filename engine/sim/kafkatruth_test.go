@@ -332,7 +332,7 @@ func (k *kafka) judge() {
 				first, firstBox = values, id
 				k.judgeValues(p, id, values)
 			case strings.Join(first, "\n") != strings.Join(values, "\n"):
-				k.w.failf("%v: boxes %d and %d have different records", p, firstBox, id)
+				k.w.failf("%v: boxes %d and %d have different records: %s", p, firstBox, id, difference(first, values))
 			}
 		}
 	}
@@ -392,4 +392,14 @@ func readValues(v *replica.View) ([]string, error) {
 		}
 	}
 	return values, nil
+}
+
+// difference says where two logs part.
+func difference(a, b []string) string {
+	i := 0
+	for i < min(len(a), len(b)) && a[i] == b[i] {
+		i++
+	}
+	around := func(s []string) []string { return s[min(max(i-2, 0), len(s)):min(i+3, len(s))] }
+	return fmt.Sprintf("of %d and %d, the first that differs is number %d, in %q and in %q", len(a), len(b), i, around(a), around(b))
 }

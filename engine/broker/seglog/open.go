@@ -127,7 +127,7 @@ func (d *Dir) open(tp TopicPartition, cfg Config, acceptLoss bool) (*Log, error)
 		return nil, fmt.Errorf("open %v: it is open: %w", tp, ErrExist)
 	}
 	l := d.newLog(tp, ID{}, cfg)
-	o := opening{d: d, l: l, acceptLoss: acceptLoss}
+	o := opening{d: d, l: l, acceptLoss: acceptLoss, read: map[*segmentFiles]bool{}}
 	if err := o.run(); err != nil {
 		return nil, fmt.Errorf("open %v: %w", tp, o.explain(err))
 	}
@@ -173,6 +173,7 @@ type opening struct {
 	saved        epochs  // as the checkpoint has them
 	collect      *epochs // where batches' epochs go; nil while they need not be read
 	segs         []*segment
+	read         map[*segmentFiles]bool // those that the point does not vouch for as a whole
 	last         loaded
 	changed      bool // something was written or is not vouched for
 }
@@ -338,6 +339,8 @@ func (o *opening) readSegment(files *segmentFiles, base, next, size int64, whole
 	s := &segment{base: base, end: got.tail.next, size: got.tail.size, files: files}
 	if whole {
 		s.end = next
+	} else {
+		o.read[files] = true
 	}
 	newest := got.tail.newest
 	s.newest.Store(&newest)
@@ -450,12 +453,11 @@ func (o *opening) firstTimestamp(files *segmentFiles) error {
 }
 
 // makeDurable syncs the segments that were not vouched for: what was found after a kill may be in the page cache alone, and must not
-// be served and then lost by a power cut.
+// be served and then lost by a power cut; and what was cut must not come back with one.
 func (o *opening) makeDurable() error {
 	l := o.l
 	for _, s := range o.segs {
-		sealedAndVouched := s.end <= o.point && s.files != l.active
-		if sealedAndVouched {
+		if !o.read[s.files] && s.files != l.active {
 			continue
 		}
 		h, err := s.files.open(suffixLog)

@@ -154,3 +154,59 @@ func TestARefusedAppendDoesNotComeBack(t *testing.T) {
 		}
 	}
 }
+
+// What a truncation has cut is gone for good, also when the power goes before the cut is durable, and again behind a recovery that has
+// cut it a second time and a recovery point that has passed it: its bytes are not found at the end of a sealed segment.
+func TestWhatWasCutDoesNotComeBack(t *testing.T) {
+	again := 0
+	for seed := range uint64(100) {
+		mem := vfs.NewMem()
+		r := mustRig(t, mem)
+		m := &model{epoch: 1}
+		p := &player{rig: r, m: m, l: r.create()}
+		write := func(n int) {
+			t.Helper()
+			for range n {
+				if err := p.append(1, 100); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.mustFlush(p.l)
+			if err := r.checkpoint(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fail := func() {
+			t.Helper()
+			mem = mem.Crash(rand.New(rand.NewPCG(seed, 1)))
+			next, err := newRig(t, mem, seed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r = next
+			p.rig, p.l = r, r.open()
+		}
+		write(6)
+		if err := p.truncate(3); err != nil {
+			t.Fatal(err)
+		}
+		fail()
+		if p.l.View().EndOffset() != 3 {
+			continue // nothing of the truncation was durable: the next copy finds the old log, and cuts it
+		}
+		if p.l.Recovery().Cut {
+			again++
+		}
+		m.epoch++
+		write(3)
+		fail()
+		v := p.l.View()
+		m.verifyLive(t, v)
+		if err := v.Scan(0, v.EndOffset(), func(*batch.Header, []byte) error { return nil }); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+	if again == 0 {
+		t.Fatal("no recovery had anything to cut")
+	}
+}
