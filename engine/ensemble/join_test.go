@@ -239,6 +239,25 @@ func TestTheFounding(t *testing.T) {
 	a.has(3, "/b")
 }
 
+// Boxes that begin in one moment know different ones of the others as founders. None of those is sent away for it: whom the leader has
+// not met another may have told to begin.
+func TestNoFounderIsSentAway(t *testing.T) {
+	for seed := range uint64(100) {
+		a := newAsking(t, 1400+seed, 1, 2, 3)
+		for id := range uint64(3) {
+			a.start((id+seed)%3 + 1)
+			a.s.RunFor(time.Duration(a.s.Rand().IntN(4)) * time.Millisecond)
+		}
+		a.s.RunFor(5 * time.Second)
+		for id, b := range a.boxes {
+			if !b.Serving() || b.RaftID() != id {
+				t.Fatalf("seed %d: box %d has raft id %x: %+v", 1400+seed, id, b.RaftID(), b.Status())
+			}
+		}
+		a.stop(1, 2, 3)
+	}
+}
+
 // Founders that answered each other are founders, whatever stops them before they have begun.
 func TestAFounderThatStopsBeforeItBegins(t *testing.T) {
 	for ms := 0; ms < 300; ms += 25 {
