@@ -47,6 +47,7 @@ type broker struct {
 	brokerEpoch atomic.Int64                            // of this box's registration, as the catalog shows it; 0 while it shows none
 	stopping    atomic.Bool                             // the box stops: it registers no more
 	telling     atomic.Bool                             // tellDirectories is at work
+	usedTenths  atomic.Int32                            // of the space for logs, as the cluster is to know it
 	settled     func()                                  // what begin was given; set before the catalog follows the tree
 	seen        bool                                    // the catalog has shown this start of the box; of the goroutine that applies entries
 }
@@ -203,6 +204,7 @@ func (b *broker) openServer() error {
 // registers, the controller elects, and done is called when everything is led.
 func (b *broker) begin(done func()) {
 	b.settled = done
+	b.watchSpace()
 	b.catalog.Follow(b.tree)
 	b.tree.begin()
 	if b.n.cfg.adjust.StaleCatalog {
@@ -253,11 +255,12 @@ func (b *broker) register() {
 	if b.n.cfg.Kafka.AdvertisedPort != 0 {
 		port = int(b.n.cfg.Kafka.AdvertisedPort)
 	}
+	b.lookAtSpace()
 	broker := &catalog.Broker{
 		ID: b.n.id.box, Incarnation: b.incarnation, Memory: b.n.cfg.Limits.Memory, Started: b.n.deps.Clock.Now().Wall,
 		CleanStop: b.cleanStop(), Rack: b.catalog.Current().Settings.Text("broker.rack"),
 		Endpoints: []catalog.Endpoint{{Listener: listenerName, Security: "PLAINTEXT", Host: host, Port: int32(port)}},
-		LogDirs:   b.logDirs(),
+		LogDirs:   b.logDirs(), UsedTenths: int(b.usedTenths.Load()),
 	}
 	b.enroll(broker.Registration(), func(err error) {
 		if err == nil || errors.Is(err, catalog.ErrClosed) {

@@ -166,3 +166,25 @@ func TestLogDirectoriesThatCannotBe(t *testing.T) {
 		}
 	}
 }
+
+// The cluster is told how much of the space for logs is used, and again when that has changed.
+func TestTheSpaceForLogsIsTold(t *testing.T) {
+	s := threeBrokers(t)
+	b := s.nodes[2].broker
+	told := func(tenths int) {
+		t.Helper()
+		s.eventually(fmt.Sprint(tenths, " tenths are used"), func() bool {
+			return s.each(func(n *Node) bool {
+				r := n.broker.catalog.Current().Broker(2)
+				return r != nil && r.UsedTenths == tenths && r.Epoch == b.brokerEpoch.Load()
+			})
+		})
+	}
+	told(0)
+	b.usedTenths.Store(7) // as lookAtSpace finds out
+	b.tellDirectories(b.catalog.Current())
+	told(7)
+	b.lookAtSpace() // the disk of this test is not as full
+	b.tellDirectories(b.catalog.Current())
+	told(0)
+}

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -153,21 +154,59 @@ func (b *broker) logDirs() (list []catalog.LogDir) {
 	return list
 }
 
-// outdated reports whether this start's registration names a log directory that has failed since.
+// outdated reports whether this start's registration names a log directory that has failed since, or another space.
 func (b *broker) outdated(r *catalog.Broker) bool {
-	return r != nil && r.Incarnation == b.incarnation && slices.ContainsFunc(b.dirs, func(d logDir) bool {
+	return r != nil && r.Incarnation == b.incarnation && (r.UsedTenths != int(b.usedTenths.Load()) || slices.ContainsFunc(b.dirs, func(d logDir) bool {
 		return d.dir != nil && d.dir.Failed() != nil && r.HasDirectory(catalog.UUID(d.dir.ID()))
+	}))
+}
+
+const (
+	// spaceInterval is how often a box looks how full its log directories are.
+	spaceInterval = time.Minute
+	// spaceNews is by how many tenths that must differ from what is known, so that nothing is told to and fro.
+	spaceNews = 0.8
+)
+
+// lookAtSpace finds out how much of the space for logs is used.
+func (b *broker) lookAtSpace() {
+	var logs, room float64
+	for _, dir := range b.opened() {
+		if u, err := dir.Usage(); err == nil {
+			logs += float64(u.Logs)
+			room += min(float64(u.Free), max(float64(u.Budget-u.Logs), 0))
+		}
+	}
+	used := 10.0
+	if room > 0 {
+		used = 10 * logs / (logs + room)
+	}
+	if math.Abs(used-float64(b.usedTenths.Load())) > spaceNews {
+		b.usedTenths.Store(int32(math.Round(used)))
+	}
+}
+
+// watchSpace tells the cluster when that has changed, for as long as the box runs: new replicas go where there is room.
+func (b *broker) watchSpace() {
+	time.AfterFunc(spaceInterval, func() {
+		if b.stopping.Load() {
+			return
+		}
+		b.lookAtSpace()
+		b.tellDirectories(b.catalog.Current())
+		b.watchSpace()
 	})
 }
 
-// tellDirectories brings this box's registration up to date where it names a log directory that has failed since (KIP-858).
+// tellDirectories brings this box's registration up to date where it names a log directory that has failed since (KIP-858), or another
+// space.
 func (b *broker) tellDirectories(s *catalog.Snapshot) {
 	r := s.Broker(b.n.id.box)
 	if !b.outdated(r) || b.stopping.Load() || !b.telling.CompareAndSwap(false, true) {
 		return
 	}
 	changed := *r
-	changed.LogDirs = b.logDirs()
+	changed.LogDirs, changed.UsedTenths = b.logDirs(), int(b.usedTenths.Load())
 	znode := changed.Registration()
 	_, version, ok := b.tree.Read(znode.Path)
 	if !ok {
@@ -182,7 +221,7 @@ func (b *broker) tellDirectories(s *catalog.Snapshot) {
 		if err == nil || errors.Is(err, catalog.ErrClosed) {
 			return
 		}
-		b.n.deps.Observer.Log.Warn("the cluster does not know yet that a log directory has failed, and is told again", "error", err)
+		b.n.deps.Observer.Log.Warn("the cluster does not know yet what has become of this box's log directories, and is told again", "error", err)
 		time.AfterFunc(registerAgain, func() { b.tellDirectories(b.catalog.Current()) })
 	})
 }

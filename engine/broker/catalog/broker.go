@@ -31,11 +31,13 @@ type Broker struct {
 	Endpoints   []Endpoint
 	Rack        string // empty means none
 	// Features are the supported feature ranges, name to {min, max}.
-	Features  map[string][2]int16
-	LogDirs   []LogDir
-	Memory    uint64    // bytes that the box may use
-	Started   time.Time // wall time of the registration, for people
-	CleanStop bool      // the incarnation before this one stopped cleanly
+	Features map[string][2]int16
+	LogDirs  []LogDir
+	// UsedTenths is how much of the space for logs is used, in tenths, 0 to 10.
+	UsedTenths int
+	Memory     uint64    // bytes that the box may use
+	Started    time.Time // wall time of the registration, for people
+	CleanStop  bool      // the incarnation before this one stopped cleanly
 }
 
 // Endpoint finds a listener by name.

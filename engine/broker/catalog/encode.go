@@ -192,6 +192,7 @@ type brokerJSON struct {
 	Features    map[string]any    `json:"features"`
 	Incarnation string            `json:"incarnation"`
 	LogDirs     []logDirJSON      `json:"log_dirs"`
+	UsedTenths  int               `json:"used_tenths,omitempty"`
 	Memory      uint64            `json:"memory,omitempty"`
 	CleanStop   bool              `json:"clean_stop"`
 }
@@ -207,7 +208,7 @@ func EncodeBroker(b *Broker) []byte {
 	j := brokerJSON{
 		Version: 5, Port: -1, JMXPort: -1, Timestamp: strconv.FormatInt(b.Started.UnixMilli(), 10),
 		Endpoints: []string{}, Security: map[string]string{}, Features: map[string]any{},
-		Incarnation: b.Incarnation.String(), LogDirs: []logDirJSON{}, Memory: b.Memory, CleanStop: b.CleanStop,
+		Incarnation: b.Incarnation.String(), LogDirs: []logDirJSON{}, UsedTenths: b.UsedTenths, Memory: b.Memory, CleanStop: b.CleanStop,
 	}
 	for i, e := range b.Endpoints {
 		j.Endpoints = append(j.Endpoints, e.Listener+"://"+net.JoinHostPort(e.Host, itoa(e.Port)))
@@ -234,7 +235,7 @@ func decodeBroker(data []byte) (*Broker, error) {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	b := &Broker{Memory: j.Memory, CleanStop: j.CleanStop}
+	b := &Broker{UsedTenths: min(max(j.UsedTenths, 0), 10), Memory: j.Memory, CleanStop: j.CleanStop}
 	if j.Rack != nil {
 		b.Rack = *j.Rack
 	}

@@ -64,6 +64,7 @@ type site struct {
 	id   int32
 	rack string
 	turn int // the place in the order of a topic: what is equal otherwise goes round
+	room int // 1 to 11: how much of the space for logs is left
 
 	load                          brokerLoad
 	topicReplicas, topicPreferred int // of the topic that is placed
@@ -75,7 +76,7 @@ func sites(s *catalog.Snapshot, f *facts, topic catalog.UUID, factor int) []*sit
 	f.load.follow(s)
 	var good, all []*site
 	for b := range s.Brokers() {
-		at := &site{id: b.ID, rack: b.Rack, load: f.load.brokers[b.ID]}
+		at := &site{id: b.ID, rack: b.Rack, room: 11 - b.UsedTenths, load: f.load.brokers[b.ID]}
 		all = append(all, at)
 		if !f.leaving.has(s, b.ID) && (len(b.LogDirs) == 0 || slices.ContainsFunc(b.LogDirs, func(d catalog.LogDir) bool { return !d.Failed })) {
 			good = append(good, at)
@@ -95,7 +96,8 @@ func sites(s *catalog.Snapshot, f *facts, topic catalog.UUID, factor int) []*sit
 
 // place spreads partitions over the brokers. Each is led first by the broker that leads the fewest of the topic, and then of
 // all; its other replicas go to racks that have none of it yet, and there to those with the fewest replicas, of the topic
-// and then of all. What is equal goes round, from a broker that the topic's id decides, and followers are shifted with every
+// and then of all. Of all, a broker has its share by the space that it has left: one whose disk is half full is given half as
+// many as an empty one. What is equal goes round, from a broker that the topic's id decides, and followers are shifted with every
 // round, so that what a lost broker led is taken over by many. A rack without a name is one as others are, as in Kafka's
 // StripedReplicaPlacer; unlike there, the counts are those of the whole cluster: many small topics would not balance.
 func place(s *catalog.Snapshot, f *facts, topic catalog.UUID, first, partitions, factor int) ([][]int32, *Error) {
@@ -123,8 +125,8 @@ func place(s *catalog.Snapshot, f *facts, topic catalog.UUID, first, partitions,
 	for i := range replicas {
 		turn := first + i
 		leader := slices.MinFunc(all, func(a, b *site) int {
-			return cmp.Or(cmp.Compare(a.topicPreferred, b.topicPreferred), cmp.Compare(a.load.leaders, b.load.leaders),
-				cmp.Compare(a.load.replicas, b.load.replicas), cmp.Compare(a.after(turn, n), b.after(turn, n)))
+			return cmp.Or(cmp.Compare(a.topicPreferred, b.topicPreferred), compareShares(a, b, a.load.leaders, b.load.leaders),
+				compareShares(a, b, a.load.replicas, b.load.replicas), cmp.Compare(a.after(turn, n), b.after(turn, n)))
 		})
 		chosen := []*site{leader}
 		leader.took(true, true)
@@ -138,6 +140,11 @@ func place(s *catalog.Snapshot, f *facts, topic catalog.UUID, first, partitions,
 		}
 	}
 	return replicas, nil
+}
+
+// compareShares compares what two sites would have with one more, each by its room.
+func compareShares(a, b *site, hasA, hasB int) int {
+	return cmp.Compare((hasA+1)*b.room, (hasB+1)*a.room)
 }
 
 // after is how far a site stands from the one whose turn it is.
@@ -174,7 +181,7 @@ func nextSite(all, has []*site, turn int) (best *site) {
 		}
 		rack := inRack(at.rack)
 		if best == nil || cmp.Or(cmp.Compare(rack, bestRack), cmp.Compare(at.topicReplicas, best.topicReplicas),
-			cmp.Compare(at.load.replicas, best.load.replicas), cmp.Compare(at.after(turn, len(all)), best.after(turn, len(all)))) < 0 {
+			compareShares(at, best, at.load.replicas, best.load.replicas), cmp.Compare(at.after(turn, len(all)), best.after(turn, len(all)))) < 0 {
 			best, bestRack = at, rack
 		}
 	}

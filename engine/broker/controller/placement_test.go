@@ -21,7 +21,7 @@ func TestPlacement(t *testing.T) {
 		rackOf := map[int32]string{}
 		for id := range int32(brokers) {
 			rackOf[id] = fmt.Sprint(int(id) % racks)
-			b := &catalog.Broker{ID: id, Rack: rackOf[id]}
+			b := &catalog.Broker{ID: id, Rack: rackOf[id], UsedTenths: rapid.IntRange(0, 10).Draw(t, "used")}
 			w.do(create(catalog.BrokerPath(id), catalog.EncodeBroker(b)))
 		}
 		f := &facts{}
@@ -70,6 +70,34 @@ func TestPlacement(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Of two brokers one of which has half the room of the other, it is given half as much.
+func TestReplicasGoWhereThereIsRoom(t *testing.T) {
+	for _, factor := range []int{1, 2} {
+		w := &work{now: catalog.Empty(catalog.Base{}), unbounded: true}
+		for id, used := range []int{0, 0, 0, 0, 5, 10} {
+			b := &catalog.Broker{ID: int32(id), UsedTenths: used}
+			w.do(create(catalog.BrokerPath(b.ID), catalog.EncodeBroker(b)))
+		}
+		f, replicas := &facts{}, make([]int, 6)
+		for n := range 510 / factor { // 510 are ten times what the rooms of all add up to
+			id := catalog.UUID{byte(n), 1, byte(n >> 8)}
+			placed, err := place(w.now, f, id, 0, 1, factor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.do(create(catalog.TopicPath(fmt.Sprint("t", n)), catalog.EncodeTopic(catalog.TopicAssignment{ID: id, Partitions: placed})))
+			for _, id := range placed[0] {
+				replicas[id]++
+			}
+		}
+		for id, want := range []int{110, 110, 110, 110, 60, 10} {
+			if off := replicas[id] - want; off < -3 || off > 3 {
+				t.Errorf("factor %d: broker %d has %d replicas, its share is %d", factor, id, replicas[id], want)
+			}
+		}
+	}
 }
 
 // Topics of one partition, as most are, go where the least is.
