@@ -71,10 +71,8 @@ func (o *owner) stand(q ask) answer {
 		return answer{Standing: standingStranger}
 	case m.Disk == q.Disk:
 		return answer{Standing: standingMember, Raft: m.Raft, Founders: o.roster.Founders, Learners: o.roster.FoundingLearners}
-	case m.Disk == "" && !unclaimed(m) && o.member.Heard[q.Server] == q.Disk:
-		return answer{Standing: standingFounder} // whoever wrote the roster had not met it
 	case o.ready && m.Disk == "" && !unclaimed(m) && o.now.Mono-o.readySince < foundingWait:
-		return answer{Standing: standingWait} // it may be a founder that another has met, and tells to begin
+		return answer{Standing: standingWait} // another may have met it and told it to begin; then it claims its place
 	case o.ready && unclaimed(m):
 		o.replaceDisk(q) // raft counts a server that it has just been told of as alive
 	case o.ready && o.lives(m.Raft):
