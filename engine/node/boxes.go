@@ -120,7 +120,7 @@ type question struct {
 	After  *controller.PartitionEpoch `json:",omitempty"` // epochs: those behind it
 	InSync *controller.AlterInSync    `json:",omitempty"`
 	Leave  *controller.Leave          `json:",omitempty"`
-	Starts []startAsked               `json:",omitempty"`
+	Starts *startsAsked               `json:",omitempty"`
 
 	Rebalance *controller.RebalanceControl `json:",omitempty"` // rebalance: what to do; nil: say how it stands
 	Forward   *forwarded                   `json:",omitempty"`

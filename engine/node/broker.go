@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -45,6 +46,8 @@ type broker struct {
 
 	enroll      func(catalog.Registration, func(error)) // the tree's Register; a test's fails
 	brokerEpoch atomic.Int64                            // of this box's registration, as the catalog shows it; 0 while it shows none
+	running     context.Context                         // is over when the box stops: nothing is waited for any more
+	stop        context.CancelFunc                      // ends running
 	stopping    atomic.Bool                             // the box stops: it registers no more
 	telling     atomic.Bool                             // tellDirectories is at work
 	usedTenths  atomic.Int32                            // of the space for logs, as the cluster is to know it
@@ -56,6 +59,7 @@ type broker struct {
 // door. Nothing is led before begin.
 func openBroker(n *Node) (*broker, error) {
 	b := &broker{n: n, tree: &tree{e: n.ensemble}}
+	b.running, b.stop = context.WithCancel(context.Background())
 	b.enroll = b.tree.Register
 	if _, err := rand.Read(b.incarnation[:]); err != nil {
 		return b, err
@@ -162,7 +166,7 @@ func (b *broker) sweepDue() {
 func (b *broker) openServer() error {
 	n := b.n
 	bounds := n.cfg.Limits.Kafka
-	var awaitStarts func([]kafkaserver.LogStart, time.Duration, func([]bool))
+	var awaitStarts func(context.Context, []kafkaserver.LogStart, time.Duration, func([]bool))
 	if n.boxes != nil {
 		awaitStarts = b.awaitStarts
 	}
@@ -197,6 +201,7 @@ func (b *broker) openServer() error {
 		return nil
 	})
 	n.closes("leadership of partitions", func() error { b.leave(); return nil })
+	n.closes("waits for other boxes", func() error { b.stop(); return nil })
 	return nil
 }
 

@@ -189,7 +189,7 @@ func (b *broker) lookAtSpace() {
 // watchSpace tells the cluster when that has changed, for as long as the box runs: new replicas go where there is room.
 func (b *broker) watchSpace() {
 	time.AfterFunc(spaceInterval, func() {
-		if b.stopping.Load() {
+		if b.running.Err() != nil {
 			return
 		}
 		b.lookAtSpace()

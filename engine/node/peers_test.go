@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"cairn/engine/ensemble/quorum"
 	"cairn/engine/ensemble/zkserver/zoocfg"
+	"cairn/engine/link"
 	"cairn/platform/loopback"
 	"cairn/platform/observe"
 	"cairn/platform/vfs"
@@ -28,6 +30,7 @@ type servers struct {
 	configs   map[uint64]Config
 	listeners sync.Map // address → net.Listener that was opened to have the address
 	nodes     map[uint64]*Node
+	asked     atomic.Int64         // questions between boxes
 	disks     map[uint64]*vfs.Plan // what goes wrong with a server's files; nil: nothing
 }
 
@@ -110,6 +113,10 @@ func (s *servers) open(id uint64) {
 	s.t.Helper()
 	deps := testDeps()
 	deps.Listen = s.listen
+	deps.Link = func(cfg link.Config) (Link, error) {
+		l, err := link.New(cfg, link.Deps{Listen: deps.Listen, Dial: deps.Dial, Observer: deps.Observer})
+		return countedLink{l, &s.asked}, err
+	}
 	if plan := s.disks[id]; plan != nil {
 		deps.FS = vfs.WithErrors(deps.FS, plan)
 	}
@@ -121,6 +128,17 @@ func (s *servers) open(id uint64) {
 		s.t.Fatal(err)
 	}
 	s.nodes[id] = n
+}
+
+// countedLink counts questions.
+type countedLink struct {
+	Link
+	asked *atomic.Int64
+}
+
+func (l countedLink) Ask(p link.Protocol, to uint64, question []byte) ([]byte, error) {
+	l.asked.Add(1)
+	return l.Link.Ask(p, to, question)
 }
 
 func (s *servers) ready(id uint64) {

@@ -12,7 +12,6 @@ import (
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/kafkaserver"
-	"cairn/engine/broker/replica"
 	"cairn/engine/broker/seglog"
 	"cairn/engine/broker/topics"
 )
@@ -20,13 +19,20 @@ import (
 const (
 	// startsMax is how many partitions one question names: it must fit a question's bound.
 	startsMax = 400
-	// startsWait is how long the asked box waits for its replicas to follow: less than replyTime.
+	// startsWait is how long the asked box waits at most for its replicas to follow: less than replyTime.
 	startsWait = 2 * time.Second
-	// startsAgain is the pause before a box that did not answer is asked again.
-	startsAgain = 200 * time.Millisecond
+	// startsAgain is the pause before a box is asked again.
+	startsAgain = 100 * time.Millisecond
 )
 
-// startAsked is a partition of the question askStarts: whether nothing before Offset is left.
+// startsAsked is the question askStarts: whether nothing before some offsets is left.
+type startsAsked struct {
+	Parts []startAsked
+	// WaitMs is how long to wait for it, in milliseconds.
+	WaitMs int64
+}
+
+// startAsked is one partition of it.
 type startAsked struct {
 	Topic     catalog.UUID
 	Partition int32
@@ -41,16 +47,16 @@ type startWait struct {
 	done  func(late []bool)
 
 	mu   sync.Mutex // protects what follows; nothing is called while it is held
-	late []bool
-	left int // boxes
+	left []int      // of each partition: boxes that are waited for
+	open int        // the sum, and one more until all have been asked
+	over bool
 }
 
 // awaitStarts is kafkaserver.Deps.AwaitStarts: it asks every box that has a replica and is there whether it has followed. A box that
-// goes meanwhile is not waited for, as in Kafka, nor is a log directory that has failed.
-func (b *broker) awaitStarts(starts []kafkaserver.LogStart, wait time.Duration, done func(late []bool)) {
-	w := &startWait{
-		b: b, asked: make([]startAsked, len(starts)), until: b.n.deps.Clock.Now().Mono + wait, done: done, late: make([]bool, len(starts)), left: 1,
-	}
+// goes meanwhile is not waited for, as in Kafka, nor is a log directory that has failed. It ends when the wait is over, and with ctx and
+// the box.
+func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart, wait time.Duration, done func(late []bool)) {
+	w := &startWait{b: b, asked: make([]startAsked, len(starts)), until: b.n.deps.Clock.Now().Mono + wait, left: make([]int, len(starts)), open: 1}
 	snapshot, boxes := b.catalog.Current(), map[int32][]int{}
 	for i, one := range starts {
 		t := snapshot.Topic(one.Topic)
@@ -61,130 +67,156 @@ func (b *broker) awaitStarts(starts []kafkaserver.LogStart, wait time.Duration, 
 		for _, id := range t.Partition(one.Partition).Replicas {
 			if id != b.n.id.box {
 				boxes[id] = append(boxes[id], i)
+				w.left[i]++
+				w.open++
 			}
 		}
 	}
-	w.left += len(boxes)
+	timer := time.AfterFunc(wait, w.end)
+	gone, stopped := context.AfterFunc(ctx, w.end), context.AfterFunc(b.running, w.end)
+	w.done = func(late []bool) {
+		timer.Stop()
+		gone()
+		stopped()
+		done(late)
+	}
 	for _, id := range slices.Sorted(maps.Keys(boxes)) {
 		w.ask(id, boxes[id])
 	}
-	w.one(nil)
+	w.confirm(nil, true)
 }
 
-// ask asks a box about the next of its partitions.
+// ask asks a box about the next of its partitions, until it has followed in all.
 func (w *startWait) ask(box int32, list []int) {
 	snapshot := w.b.catalog.Current()
-	list = slices.DeleteFunc(list, func(i int) bool {
+	var here, gone []int
+	for _, i := range list {
 		t := snapshot.TopicByID(w.asked[i].Topic)
-		if t == nil {
-			return true
+		var p *catalog.Partition
+		if t != nil {
+			p = t.Partition(w.asked[i].Partition)
 		}
-		p := t.Partition(w.asked[i].Partition)
-		return p == nil || !slices.Contains(p.Replicas, box) || snapshot.Broker(box) == nil || !snapshot.ReplicaOnline(p, box)
-	})
-	if len(list) == 0 || w.b.n.deps.Clock.Now().Mono >= w.until {
-		w.one(list)
+		if p == nil || !slices.Contains(p.Replicas, box) || snapshot.Broker(box) == nil || !snapshot.ReplicaOnline(p, box) {
+			gone = append(gone, i)
+		} else {
+			here = append(here, i)
+		}
+	}
+	w.confirm(gone, false)
+	if len(here) == 0 || w.ended() {
 		return
 	}
-	now, later := list[:min(len(list), startsMax)], list[min(len(list), startsMax):]
-	q := question{What: askStarts}
+	now, later := here[:min(len(here), startsMax)], here[min(len(here), startsMax):]
+	wait := min(max(w.until-w.b.n.deps.Clock.Now().Mono, 0), startsWait)
+	q := question{What: askStarts, Starts: &startsAsked{WaitMs: wait.Milliseconds()}}
 	for _, i := range now {
-		q.Starts = append(q.Starts, w.asked[i])
+		q.Starts.Parts = append(q.Starts.Parts, w.asked[i])
 	}
 	w.b.n.boxes.ask(box, q, func(r reply, err error) {
+		var followed []int
 		again := slices.Clone(later)
 		for j, i := range now {
-			if err != nil || slices.Contains(r.Late, j) {
+			switch {
+			case errors.Is(err, kerr.UnsupportedVersion): // an older build, which follows as well and cannot say when
+				followed = append(followed, i)
+			case err != nil || slices.Contains(r.Late, j):
 				again = append(again, i)
+			default:
+				followed = append(followed, i)
 			}
 		}
-		if err == nil {
+		w.confirm(followed, false)
+		switch {
+		case len(again) == 0 || w.ended():
+		case len(again) == len(later):
 			w.ask(box, again)
-			return
+		default:
+			time.AfterFunc(startsAgain, func() { w.ask(box, again) })
 		}
-		time.AfterFunc(startsAgain, func() { w.ask(box, again) })
 	})
 }
 
-// one ends what is asked of one box; late is what it has not followed in.
-func (w *startWait) one(late []int) {
+// confirm notes that one box has followed in some partitions, or is not waited for there; all says that all have been asked.
+func (w *startWait) confirm(list []int, all bool) {
 	w.mu.Lock()
-	for _, i := range late {
-		w.late[i] = true
+	for _, i := range list {
+		w.left[i]--
 	}
-	w.left--
-	last := w.left == 0
+	w.open -= len(list)
+	if all {
+		w.open--
+	}
+	last := w.open == 0
 	w.mu.Unlock()
 	if last {
-		w.done(w.late)
+		w.end()
 	}
 }
 
-// answerStarts says which of the partitions have not followed in startsWait, by their place in the question.
-func (b *broker) answerStarts(asked []startAsked, done func(reply)) {
-	if len(asked) > startsMax {
+func (w *startWait) ended() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.over
+}
+
+// end answers, once.
+func (w *startWait) end() {
+	w.mu.Lock()
+	again := w.over
+	w.over = true
+	late := make([]bool, len(w.left))
+	for i, n := range w.left {
+		late[i] = n > 0
+	}
+	w.mu.Unlock()
+	if !again {
+		w.done(late)
+	}
+}
+
+// answerStarts says which of the partitions have not followed in the time that is given, by their place in the question.
+func (b *broker) answerStarts(q *startsAsked, done func(reply)) {
+	if q == nil || len(q.Parts) > startsMax {
 		done(reply{Code: kerr.InvalidRequest.Code})
 		return
 	}
 	b.n.boxes.running.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), startsWait)
+		ctx, cancel := context.WithTimeout(b.running, min(time.Duration(max(q.WaitMs, 0))*time.Millisecond, startsWait))
 		defer cancel()
-		late := make([]bool, len(asked))
-		followed := make([]*replica.Replica, len(asked))
-		for i, one := range asked {
-			followed[i], late[i] = b.followsStart(ctx, one)
-		}
-		saved := make(chan int, len(asked)) // those that are; each says something
-		waits := 0
-		for i, r := range followed {
-			if r == nil {
+		followed := make(chan int, len(q.Parts)) // each says something once at most
+		late, waits := map[int]bool{}, 0
+		for i, one := range q.Parts {
+			t := b.catalog.Current().TopicByID(one.Topic)
+			if t == nil {
+				continue // nothing is left
+			}
+			r, err := b.topics.Lookup(t.Name, one.Partition)
+			switch {
+			case errors.Is(err, topics.ErrUnknown), err == nil && r.TopicID() != seglog.ID(one.Topic):
+				continue // no replica is here
+			case err != nil:
+				late[i] = true
 				continue
 			}
-			waits++
-			r.SaveStart(ctx, func(err error) {
-				if err != nil {
-					i = -1
-				}
-				saved <- i
-			})
 			late[i] = true
-		}
-		for range waits {
-			select {
-			case i := <-saved:
-				if i >= 0 {
-					late[i] = false
+			waits++
+			r.AwaitStart(ctx, one.Offset, func(err error) {
+				at := i
+				if err != nil {
+					at = -1
 				}
-				continue
+				followed <- at
+			})
+		}
+		for over := false; waits > 0 && !over; {
+			select {
+			case i := <-followed:
+				waits--
+				delete(late, i)
 			case <-ctx.Done():
-			}
-			break
-		}
-		var r reply
-		for i, is := range late {
-			if is {
-				r.Late = append(r.Late, i)
+				over = true
 			}
 		}
-		done(r)
+		done(reply{Late: slices.Sorted(maps.Keys(late))})
 	})
-}
-
-// followsStart waits until nothing before the offset is left in this box's replica. There may be none, and then nothing is left.
-func (b *broker) followsStart(ctx context.Context, one startAsked) (r *replica.Replica, late bool) {
-	t := b.catalog.Current().TopicByID(one.Topic)
-	if t == nil {
-		return nil, false
-	}
-	r, err := b.topics.Lookup(t.Name, one.Partition)
-	switch {
-	case errors.Is(err, topics.ErrUnknown), err == nil && r.TopicID() != seglog.ID(one.Topic):
-		return nil, false
-	case err != nil:
-		return nil, true
-	}
-	if err := r.AwaitStart(ctx, one.Offset); err != nil {
-		return nil, true
-	}
-	return r, false
 }

@@ -1,12 +1,17 @@
 package node
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/kafkaserver"
 	"cairn/engine/broker/replica"
 )
 
@@ -81,4 +86,102 @@ func TestRecordsAreDeletedOnAllReplicas(t *testing.T) {
 	s.ready(3)
 	s.whole("t")
 	begins(40)
+}
+
+// What a box says of the replicas that it is asked about: those that have followed are not held up by one that has not, and a box that
+// stops, or a partition that is closed, is an end of the wait and no more.
+func TestWhatABoxSaysOfItsStarts(t *testing.T) {
+	s := threeBrokers(t)
+	producer := s.kafka()
+	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 3, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, producer, "t", 0, 30)
+	s.whole("t")
+	b := s.nodes[1].broker
+	id := b.catalog.Current().Topic("t").ID
+	const never = int64(1) << 40
+	answers := make(chan reply, 300)
+	ask := func(wait int64, parts ...startAsked) {
+		b.answerStarts(&startsAsked{parts, wait}, func(r reply) { answers <- r })
+	}
+	for _, first := range []startAsked{{id, 0, never}, {id, 0, 0}} {
+		ask(200, first, startAsked{id, 1, 0}, startAsked{catalog.UUID{1}, 1, never}, startAsked{id, 2, never}, startAsked{id, 99, never})
+		want := []int{3}
+		if first.Offset == never {
+			want = []int{0, 3}
+		}
+		if r := <-answers; !slices.Equal(r.Late, want) {
+			t.Errorf("late: %v, want %v", r.Late, want)
+		}
+	}
+	ask(0, make([]startAsked, startsMax+1)...)
+	if r := <-answers; r.Code != kerr.InvalidRequest.Code {
+		t.Errorf("a question about %d partitions is answered %+v", startsMax+1, r)
+	}
+
+	const questions = 2 * 100
+	for range questions / 2 {
+		ask(60_000, startAsked{id, 1, 0}, startAsked{id, 0, never})
+		ask(60_000, startAsked{id, 2, never}, startAsked{id, 1, 0})
+	}
+	r, err := b.topics.Lookup("t", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	r.Close(false, func(err error) { closed <- err })
+	<-closed
+	s.stop(1)
+	for range questions {
+		if r := <-answers; len(r.Late) == 0 {
+			t.Fatal("a replica has followed to where no record is")
+		}
+	}
+}
+
+// A box that cannot follow is asked in peace, a request's wait ends when it says, and with the box.
+func TestAWaitForStartsEnds(t *testing.T) {
+	s := threeBrokers(t)
+	producer := s.kafka()
+	admin := kadm.NewClient(producer)
+	if _, err := admin.CreateTopic(t.Context(), 1, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, producer, "t", 0, 30)
+	s.whole("t")
+	snapshot := s.nodes[1].broker.catalog.Current()
+	lead := uint64(snapshot.LeaderOf(snapshot.Topic("t").Partition(0)))
+	other := lead%3 + 1
+	r, err := s.nodes[other].broker.topics.Lookup("t", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	r.Close(false, func(err error) { closed <- err }) // from now on it says at once that it does not follow
+	<-closed
+	before := s.asked.Load()
+	leader := s.nodes[lead].broker
+	wait := func(ctx context.Context, d time.Duration) chan []bool {
+		got := make(chan []bool, 1)
+		leader.awaitStarts(ctx, []kafkaserver.LogStart{{Topic: "t", Offset: 5}}, d, func(late []bool) { got <- late })
+		return got
+	}
+	began := time.Now()
+	if late := <-wait(t.Context(), time.Second); !late[0] {
+		t.Error("a closed replica has followed")
+	}
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("a wait of a second has ended after %v", took)
+	}
+	if n := s.asked.Load() - before; n > 2*int64(time.Since(began)/startsAgain+1) { // two boxes are asked
+		t.Errorf("%d questions in a second", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	got := wait(ctx, time.Hour)
+	cancel()
+	<-got
+	got = wait(t.Context(), time.Hour)
+	s.stop(lead)
+	<-got
 }

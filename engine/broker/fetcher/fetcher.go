@@ -85,6 +85,9 @@ type Part struct {
 	Topic     seglog.ID
 	Partition int32
 	replica.Position
+	// LeadStart is where the leader's log begins, as far as this box was told in this epoch; -1 where it was not. A leader whose log
+	// begins elsewhere answers at once.
+	LeadStart int64
 }
 
 // Answer is what a leader has for a Part.

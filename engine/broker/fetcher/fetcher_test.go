@@ -467,3 +467,57 @@ func TestErrorsArePausedAfter(t *testing.T) {
 		t.Errorf("%d questions of nobody", c.questions-questions)
 	}
 }
+
+// silentLeaders keep what they are asked.
+type silentLeaders struct {
+	questions []Question
+	done      []func([]Answer, error)
+}
+
+func (f *silentLeaders) Fetch(_ int32, q Question, done func([]Answer, error)) {
+	f.questions, f.done = append(f.questions, q), append(f.done, done)
+}
+
+func (f *silentLeaders) Vouch(int32, []Voucher) {}
+
+// An answer that comes while another is being taken is not taken; what it told is asked for again, or nobody would tell it any more.
+func TestWhatIsNotTakenIsAskedForAgain(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	c.open(0, 1)
+	c.open(1, 1)
+	for range 5 {
+		c.produce(0, 1)
+	}
+	c.sched.RunFor(time.Second)
+	b := c.boxes[2]
+	b.fetcher.Close()
+	l := &silentLeaders{}
+	b.fetcher = New(Config{BrokerID: 2}, Deps{Runtime: c.sched, Leaders: l})
+	b.fetcher.Registered(b.epoch)
+	first := b.replicas[Key{seglog.ID{7}, 0}]
+	b.fetcher.Follow(first, 1, true)
+	c.sched.RunFor(10 * time.Millisecond)
+	b.fetcher.Follow(b.replicas[Key{seglog.ID{7}, 1}], 1, true)
+	c.sched.RunFor(10 * time.Millisecond)
+	if len(l.questions) != 2 {
+		t.Fatalf("%d questions", len(l.questions))
+	}
+	p := l.questions[0].Parts[0]
+	l.done[0]([]Answer{{Part: p, Answer: replica.Answer{HighWatermark: 5}}}, nil)
+	l.done[1]([]Answer{{Part: p, Answer: replica.Answer{HighWatermark: 5, LogStart: 3}}}, nil)
+	c.sched.RunFor(time.Second)
+	if start := first.View().Start; start != 0 {
+		t.Fatalf("both answers were taken, and the log begins at %d: the test shows nothing", start)
+	}
+	for _, q := range l.questions[2:] {
+		for _, part := range q.Parts {
+			if part.Topic == p.Topic && part.Partition == p.Partition {
+				if part.LeadStart != 0 {
+					t.Errorf("the follower says that it was told of the start %d", part.LeadStart)
+				}
+				return
+			}
+		}
+	}
+	t.Errorf("the partition is not asked about again: %+v", l.questions[2:])
+}

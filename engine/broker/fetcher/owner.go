@@ -236,7 +236,7 @@ func (o *owner) name(s *source, q *Question) {
 		}
 		at, known := v.Position(), p.named
 		if known = known && at == p.asked; !known {
-			q.Parts = append(q.Parts, Part{p.key.Topic, p.key.Partition, at})
+			q.Parts = append(q.Parts, Part{p.key.Topic, p.key.Partition, at, v.LeadStart})
 		}
 		s.name(p, at, v.HighWatermark < v.End)
 	}
@@ -260,10 +260,14 @@ func (o *owner) answered(from lane, round int, answers []Answer, err error) {
 	for i := range answers {
 		a := &answers[i]
 		at, there := s.find(Key{a.Topic, a.Partition})
-		if !there || s.order[at].copying {
+		if !there {
 			continue
 		}
 		p := s.order[at]
+		if p.copying {
+			p.missed = true
+			continue
+		}
 		if a.Err == nil {
 			o.copy(p, a)
 			continue
@@ -302,6 +306,10 @@ func (o *owner) throttled(p *part) (rate int64, ok bool) {
 func (o *owner) copied(p *part, c *replica.CopyRequest) {
 	p.copying = false
 	p.source.copying--
+	if p.missed || c.Stale { // the leader believes that this box knows what it has not taken
+		p.missed = false
+		p.source.unname(p)
+	}
 	p.source.change(p)
 	tp := p.replica.TopicPartition()
 	switch {

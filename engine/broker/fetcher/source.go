@@ -17,6 +17,7 @@ type part struct {
 	source  *source
 	inSync  bool
 	copying bool
+	missed  bool    // another answer came meanwhile, and was not taken
 	moves   bool    // what is copied moves its end: it is not asked about from where it was
 	told    Voucher // what was said last, at toldAt
 	toldAt  time.Duration

@@ -61,7 +61,7 @@ type fetchPart struct {
 	led                                 bool  // this box was found to lead: whoever waits for a leader is not left with a follower
 	tell                                bool  // it is in the answer
 	follows                             bool  // the partition is one of another box's session
-	toldStart                           int64 // the log's start that it was told last; -1: none
+	knownStart                          int64 // the log's start that this box knows of; -1: none
 }
 
 func (p *fetchPart) length() int { return p.span.Length }
@@ -198,7 +198,9 @@ func (p *fetchPart) rests() bool {
 
 // newToFollower says that a follower was told nothing of a partition in this epoch, or of another start of the log: who waits to be
 // in sync, or for a deletion, waits for the answer.
-func (p *fetchPart) newToFollower() bool { return p.follows && p.logStart != p.toldStart }
+func (p *fetchPart) newToFollower() bool {
+	return p.follows && p.code == codeNone && p.logStart != p.knownStart
+}
 
 // look looks at all partitions and answers, or parks the request. last says that the time is over.
 func (f *fetch) look(last bool) {

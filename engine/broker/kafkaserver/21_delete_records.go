@@ -59,7 +59,7 @@ func (s *Server) deletedEverywhere(r *request, timeout int32, resp *kmsg.DeleteR
 		return
 	}
 	wait := min(max(time.Duration(timeout)*time.Millisecond, 0), deleteWaitMax)
-	s.deps.AwaitStarts(starts, wait, func(late []bool) {
+	s.deps.AwaitStarts(r.context(), starts, wait, func(late []bool) {
 		for i, p := range parts {
 			if late[i] {
 				p.ErrorCode, p.LowWatermark = codeRequestTimedOut, -1

@@ -42,7 +42,8 @@ type sessionPartition struct {
 	lastFetchedEpoch int32
 
 	highWatermark, lastStable, logStart int64
-	told                                bool // false: whatever there is, the client is told
+	told                                bool  // false: whatever there is, the client is told
+	knownStart                          int64 // the log's start as another box knows it, -1 before it was told
 
 	// Of a session of another box, under followed.mu.
 	noted, held, gone bool
@@ -214,7 +215,7 @@ func (f *fetchSessions) update(s *fetchSession, req *kmsg.FetchRequest) bool {
 				p.told = false // a follower does not know before that its log agrees with this epoch's, also where there is no news
 			}
 			p.offset, p.maxBytes = in.FetchOffset, in.PartitionMaxBytes
-			p.leaderEpoch, p.lastFetchedEpoch = in.CurrentLeaderEpoch, in.LastFetchedEpoch
+			p.leaderEpoch, p.lastFetchedEpoch, p.knownStart = in.CurrentLeaderEpoch, in.LastFetchedEpoch, in.LogStartOffset
 			if s.followed != nil {
 				s.followed.note(p, false)
 			}
@@ -229,9 +230,7 @@ func (f *fetchSessions) take(s *fetchSession, to []fetchPart) []fetchPart {
 	defer f.mu.Unlock()
 	s.followed.take(func(p *sessionPartition) {
 		part := partOf(p)
-		if part.follows, part.toldStart = true, -1; p.told {
-			part.toldStart = p.logStart
-		}
+		part.follows, part.knownStart = true, p.knownStart
 		to = append(to, part)
 	})
 	return to
@@ -269,6 +268,9 @@ func (f *fetchSessions) settle(s *fetchSession, parts []fetchPart, incremental b
 		}
 		c.highWatermark, c.lastStable, c.logStart = p.highWatermark, p.lastStable, p.logStart
 		c.told = p.code == codeNone && p.diverging == nil // after an error, or a cut, the next answer tells whatever there is
+		if c.told {
+			c.knownStart = p.logStart
+		}
 		if p.length() > 0 {
 			if e := s.partitions[c.key]; e != nil && e.Value == c {
 				s.order.MoveToBack(e)

@@ -10,11 +10,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// asking is a follower's request for partitions of t from an offset, in epoch 1, that waits.
+// asking is a follower's request for partitions of t from an offset, in epoch 1, that waits. In a session that is there it knows
+// that their logs begin at 0.
 func asking(session, epoch int32, wait time.Duration, offset int64, partitions ...int32) *kmsg.FetchRequest {
 	req := waiting(offset)
 	req.SessionID, req.SessionEpoch, req.MaxWaitMillis = session, epoch, int32(wait.Milliseconds())
 	one := req.Topics[0].Partitions[0]
+	if session != 0 {
+		one.LogStartOffset = 0
+	}
 	req.Topics[0].Partitions = nil
 	for _, p := range partitions {
 		one.Partition = p
@@ -163,7 +167,9 @@ func TestAFollowerIsToldAtOnceWhatOthersWaitFor(t *testing.T) {
 			t.Fatalf("an answer tells of %v", got)
 		}
 	}
-	answered(asking(begin.SessionID, 1, time.Hour, 0, 1), 1)
+	news := asking(begin.SessionID, 1, time.Hour, 0, 1)
+	news.Topics[0].Partitions[0].LogStartOffset = -1
+	answered(news, 1)
 	producer.produceAcks(1, "t", 0, "a")
 	answered(asking(begin.SessionID, 2, time.Hour, 0), 0)
 

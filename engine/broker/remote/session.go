@@ -9,7 +9,6 @@ import (
 
 	"cairn/engine/broker/fetcher"
 	"cairn/engine/broker/partition"
-	"cairn/engine/broker/replica"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,7 +18,7 @@ import (
 const fetchVersion = 13
 
 // table is what questions have come to: where each partition is asked about from.
-type table map[fetcher.Key]replica.Position
+type table map[fetcher.Key]fetcher.Part
 
 func (t table) apply(q fetcher.Question) {
 	if q.Whole {
@@ -29,7 +28,7 @@ func (t table) apply(q fetcher.Question) {
 		delete(t, k)
 	}
 	for _, p := range q.Parts {
-		t[fetcher.Key{Topic: p.Topic, Partition: p.Partition}] = p.Position
+		t[fetcher.Key{Topic: p.Topic, Partition: p.Partition}] = p
 	}
 }
 
@@ -87,11 +86,11 @@ func (s *session) request(q fetcher.Question) []byte {
 	s.told.apply(q)
 	if req.SessionEpoch == 0 {
 		for _, k := range slices.SortedFunc(maps.Keys(s.told), fetcher.Key.Compare) {
-			name(req, k, s.told[k])
+			name(req, s.told[k])
 		}
 	} else {
 		for _, p := range q.Parts {
-			name(req, fetcher.Key{Topic: p.Topic, Partition: p.Partition}, p.Position)
+			name(req, p)
 		}
 		for _, k := range q.Gone {
 			if n := len(req.ForgottenTopics); n == 0 || req.ForgottenTopics[n-1].TopicID != k.Topic {
@@ -109,16 +108,16 @@ func (s *session) request(q fetcher.Question) []byte {
 }
 
 // name adds a partition to a request, under its topic where that comes last.
-func name(req *kmsg.FetchRequest, k fetcher.Key, at replica.Position) {
-	if n := len(req.Topics); n == 0 || req.Topics[n-1].TopicID != k.Topic {
+func name(req *kmsg.FetchRequest, p fetcher.Part) {
+	if n := len(req.Topics); n == 0 || req.Topics[n-1].TopicID != p.Topic {
 		t := kmsg.NewFetchRequestTopic()
-		t.TopicID = k.Topic
+		t.TopicID = p.Topic
 		req.Topics = append(req.Topics, t)
 	}
 	t := &req.Topics[len(req.Topics)-1]
 	part := kmsg.NewFetchRequestTopicPartition()
-	part.Partition, part.FetchOffset, part.PartitionMaxBytes = k.Partition, at.Offset, req.MaxBytes
-	part.CurrentLeaderEpoch, part.LastFetchedEpoch = at.Epoch, at.LastEpoch
+	part.Partition, part.FetchOffset, part.PartitionMaxBytes = p.Partition, p.Offset, req.MaxBytes
+	part.CurrentLeaderEpoch, part.LastFetchedEpoch, part.LogStartOffset = p.Epoch, p.LastEpoch, p.LeadStart
 	t.Partitions = append(t.Partitions, part)
 }
 
@@ -145,8 +144,8 @@ func (s *session) answer(q fetcher.Question, frame []byte) ([]fetcher.Answer, er
 		t := &resp.Topics[i]
 		for j := range t.Partitions {
 			k := fetcher.Key{Topic: t.TopicID, Partition: t.Partitions[j].Partition}
-			if at, ok := s.heard[k]; ok {
-				answers = append(answers, answerOf(fetcher.Part{Topic: k.Topic, Partition: k.Partition, Position: at}, &t.Partitions[j]))
+			if p, ok := s.heard[k]; ok {
+				answers = append(answers, answerOf(p, &t.Partitions[j]))
 			}
 		}
 	}

@@ -86,6 +86,8 @@ type CopyRequest struct {
 	// the log as it was.
 	Done func(*CopyRequest)
 	Err  error
+	// Stale says that the answer was too old: what it tells is to be told again.
+	Stale bool
 }
 
 func (s *shard) onCopy(r *Replica, c *CopyRequest) {
@@ -111,8 +113,10 @@ func (s *shard) takeCopy(r *Replica, c *CopyRequest) error {
 	case leader || c.Asked.Epoch != epoch:
 		return fmt.Errorf("%w: an answer of epoch %d, the partition is in %d", partition.ErrFenced, c.Asked.Epoch, epoch)
 	case c.Asked != s.position(r):
+		c.Stale = true
 		return nil
 	case c.Beyond:
+		o.leadStart = c.LogStart
 		return s.startAnew(r, c.LogStart)
 	case c.Diverging != nil:
 		return s.truncate(r, *c.Diverging)
@@ -124,7 +128,9 @@ func (s *shard) takeCopy(r *Replica, c *CopyRequest) error {
 	if o.state.Fetched(c.HighWatermark) {
 		s.acknowledged(r)
 	}
-	o.leadStart = c.LogStart
+	if o.leadStart != c.LogStart {
+		o.leadStart, o.changed = c.LogStart, true
+	}
 	return s.followStart(r)
 }
 

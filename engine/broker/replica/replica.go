@@ -84,7 +84,8 @@ type owned struct {
 	waiters   []*Waiter
 	vouched   int64 // of a follower: told last, in vouchedIn
 	vouchedIn int32 // noEpoch: nothing was told yet
-	leadStart int64 // where the leader's log begins, as this follower was told last
+	leadStart int64 // where the leader's log begins, as this follower was told last in the present epoch; -1: it was not
+	starts    []*startWaiter
 	flushing  bool
 	behind    bool // it follows and is not in sync: nobody waits for its flushes
 	touched   bool // in shard.touched
@@ -157,35 +158,10 @@ func (r *Replica) DeleteRecords(ctx context.Context, offset int64, done func(log
 	}
 }
 
-// AwaitStart waits until nothing before offset is readable here. It is for goroutines of their own. Errors: the context's, and why
-// the partition cannot be used.
-func (r *Replica) AwaitStart(ctx context.Context, offset int64) error {
-	for {
-		v := r.View()
-		switch {
-		case v.Err != nil:
-			return v.Err
-		case v.Start >= offset:
-			return nil
-		}
-		woken := make(chan struct{})
-		w := NewWaiter(func() { close(woken) })
-		r.Await(ctx, v, w)
-		select {
-		case <-woken:
-		case <-ctx.Done():
-			w.Cancel()
-			return ctx.Err()
-		}
-		if err := ctx.Err(); err != nil { // a queue that is not waited for any more wakes, too
-			return err
-		}
-	}
-}
-
-// SaveStart puts the log's start on stable storage, whoever has moved it. done is called once, on any goroutine, and must not block.
-func (r *Replica) SaveStart(ctx context.Context, done func(error)) {
-	if err := r.shard.box.Put(ctx, message{kind: msgSaveStart, replica: r, closed: done}); err != nil {
+// AwaitStart calls done once nothing before offset is readable here and that is on stable storage, or with the error for which it will not
+// be: on any goroutine; done must not block. When ctx ends first done may never be called.
+func (r *Replica) AwaitStart(ctx context.Context, offset int64, done func(error)) {
+	if err := r.shard.box.Put(ctx, message{kind: msgAwaitStart, replica: r, start: &startWaiter{ctx, offset, done}}); err != nil {
 		done(closedError(err))
 	}
 }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,7 +23,7 @@ const (
 	msgAwait
 	msgDeleteRecords
 	msgStartDurable
-	msgSaveStart
+	msgAwaitStart
 	msgProducers
 	msgLead
 	msgResign
@@ -60,6 +61,7 @@ type message struct {
 	removed    func(seglog.Removed, error)
 	closed     func(error)
 	rewrite    *seglog.Rewrite
+	start      *startWaiter
 }
 
 // tickInterval is how often a shard looks at the partitions that were written to: to let go of what idle ones hold, and
@@ -144,8 +146,8 @@ func (s *shard) handle(m *message) {
 		s.onDeleteRecords(r, m.offset, m.deleted)
 	case msgStartDurable:
 		s.onStartDurable(r, m.offset, m.err, m.deleted)
-	case msgSaveStart:
-		s.onSaveStart(r, m.closed)
+	case msgAwaitStart:
+		s.onAwaitStart(r, m.start)
 	case msgProducers:
 		if r.own.err != nil {
 			m.producers(nil, r.own.err)
@@ -220,7 +222,7 @@ func (r *Replica) publish() {
 	v := &View{
 		Err: o.err, Leader: leader && o.err == nil, LeaderEpoch: epoch, InSync: o.state.InSync(), PartitionEpoch: o.state.PartitionEpoch(),
 		Start: o.state.Start(), LastStable: o.state.LastStable(), HighWatermark: o.state.HighWatermark(), End: o.state.End(),
-		Log: o.log.View(), Config: o.config, Vouches: -1,
+		Log: o.log.View(), Config: o.config, Vouches: -1, LeadStart: o.leadStart,
 	}
 	if offset, ok := r.shard.vouches(o); ok {
 		v.Vouches = offset
@@ -228,6 +230,9 @@ func (r *Replica) publish() {
 	r.view.Store(v)
 	if old == nil {
 		return
+	}
+	if v.Start != old.Start {
+		r.shard.startMoved(r)
 	}
 	o.waiters = slices.DeleteFunc(o.waiters, func(w *Waiter) bool {
 		news := w.news(v, old)
@@ -284,6 +289,7 @@ func (s *shard) fail(r *Replica, err error) {
 	o.err, o.changed = err, true
 	s.deps.Observer.Log.Error("partition stopped", "topic", r.tp.Topic, "partition", r.tp.Partition, "error", err)
 	s.refuse(r, err)
+	s.refuseStarts(r, err)
 }
 
 // refuse answers everything that waits with err.
@@ -295,6 +301,57 @@ func (s *shard) refuse(r *Replica, err error) {
 	o.incoming = nil
 	o.written.refuse(err)
 	o.parked.refuse(err)
+}
+
+// startWaiter waits for a log's start to come to an offset.
+type startWaiter struct {
+	ctx    context.Context
+	offset int64
+	done   func(error)
+}
+
+// startWaitersMax bounds them, for each partition.
+const startWaitersMax = 64
+
+func (s *shard) onAwaitStart(r *Replica, w *startWaiter) {
+	o := &r.own
+	if o.err != nil {
+		w.done(o.err)
+		return
+	}
+	o.starts = append(o.starts, w)
+	s.startMoved(r)
+	if len(o.starts) > startWaitersMax {
+		o.starts[0].done(ErrBusy)
+		o.starts = slices.Delete(o.starts, 0, 1)
+	}
+}
+
+func (s *shard) refuseStarts(r *Replica, err error) {
+	for _, w := range r.own.starts {
+		w.done(err)
+	}
+	r.own.starts = nil
+}
+
+// startMoved has those answered that wait for the start: when the checkpoint that it is in is durable. Those that nobody asks for any more go.
+func (s *shard) startMoved(r *Replica) {
+	o := &r.own
+	o.starts = slices.DeleteFunc(o.starts, func(w *startWaiter) bool {
+		if w.ctx.Err() != nil {
+			return true
+		}
+		if o.state.Start() < w.offset {
+			return false
+		}
+		if err := o.log.AdvanceStart(o.state.Start(), w.done); err != nil {
+			w.done(err)
+		}
+		return true
+	})
+	if len(o.starts) == 0 {
+		o.starts = nil
+	}
 }
 
 func (s *shard) check(r *Replica) {
@@ -373,18 +430,6 @@ func (s *shard) onStartDurable(r *Replica, offset int64, err error, done func(in
 	done(o.state.Start(), nil)
 }
 
-// onSaveStart asks for the checkpoint that the start is in.
-func (s *shard) onSaveStart(r *Replica, done func(error)) {
-	o := &r.own
-	err := o.err
-	if err == nil {
-		err = o.log.AdvanceStart(o.state.Start(), done)
-	}
-	if err != nil {
-		done(err)
-	}
-}
-
 func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done func(int32, error)) {
 	o := &r.own
 	if o.err != nil {
@@ -398,7 +443,7 @@ func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done fun
 		done(o.state.LogEpoch(), err)
 		return
 	}
-	o.changed, o.behind, o.leadStart = true, false, 0
+	o.changed, o.behind, o.leadStart = true, false, -1
 	if err := o.log.AssignLeaderEpoch(epoch, o.state.End()); err != nil {
 		s.fail(r, err)
 	}
@@ -408,9 +453,13 @@ func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done fun
 }
 
 func (s *shard) onResign(r *Replica, epoch int32) {
+	led, before := r.own.state.Leader()
 	r.own.state.Resign(epoch)
 	r.own.log.DropEmptyEpochs()
-	r.own.changed, r.own.leadStart = true, 0
+	r.own.changed = true
+	if _, now := r.own.state.Leader(); led || now != before {
+		r.own.leadStart = -1
+	}
 	s.refuse(r, partition.ErrNotLeader)
 }
 
@@ -477,6 +526,7 @@ func (s *shard) onCompaction(r *Replica, m *message) {
 func (s *shard) onClose(r *Replica, remove bool, done func(error)) {
 	o := &r.own
 	s.refuse(r, ErrClosed)
+	s.refuseStarts(r, ErrClosed)
 	s.forget(r)
 	failed := o.err
 	o.err, o.changed = ErrClosed, true

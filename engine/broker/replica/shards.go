@@ -73,6 +73,7 @@ func (s *Shards) Open(log *seglog.Log, highWatermark int64, cfg *Config) (*Repli
 	r.shard = s.shards[s.pick(r.tp)]
 	r.own.log, r.own.config, r.own.vouchedIn = log, cfg, noEpoch
 	view := log.View()
+	r.own.leadStart = -1
 	r.own.state.Open(view.StartOffset(), view.EndOffset(), view.LatestEpoch(), highWatermark)
 	r.own.state.SetDurability(cfg.Durability)
 	if err := loadProducers(&r.own.state.Producers, log, true); err != nil {

@@ -47,6 +47,8 @@ type View struct {
 	// Vouches is the offset before which this follower has everything of its leader's log, of LeaderEpoch, on stable storage;
 	// -1 while the logs are not known to agree, and of a leader.
 	Vouches int64
+	// LeadStart is where the leader's log begins, as this follower was told last in LeaderEpoch; -1 where it was not.
+	LeadStart int64
 	// Start <= LastStable <= HighWatermark <= End.
 	Start, LastStable, HighWatermark, End int64
 	// Log reads the bytes.

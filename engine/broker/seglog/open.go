@@ -173,7 +173,7 @@ type opening struct {
 	saved        epochs  // as the checkpoint has them
 	collect      *epochs // where batches' epochs go; nil while they need not be read
 	segs         []*segment
-	read         map[*segmentFiles]bool // those that the point does not vouch for as a whole
+	read         map[*segmentFiles]bool // those that the point does not vouch for as a whole, and those that were cut
 	last         loaded
 	changed      bool // something was written or is not vouched for
 }
@@ -339,9 +339,8 @@ func (o *opening) readSegment(files *segmentFiles, base, next, size int64, whole
 	s := &segment{base: base, end: got.tail.next, size: got.tail.size, files: files}
 	if whole {
 		s.end = next
-	} else {
-		o.read[files] = true
 	}
+	o.read[files] = !whole || got.tail.size != size
 	newest := got.tail.newest
 	s.newest.Store(&newest)
 	o.segs = append(o.segs, s)
