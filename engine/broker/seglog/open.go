@@ -425,7 +425,9 @@ func (o *opening) finish(files foundFiles) error {
 	l.flushedEnd.Store(end)
 	l.vouched = min(o.point, end)
 	v.hint = hint{files: l.active, offset: end, position: l.tail.size}
-	l.keepSnapshots(files.snapshots)
+	if err := l.keepSnapshots(files.snapshots, end); err != nil {
+		return err
+	}
 	if hw, ok := d.HighWatermark(l.tp); ok {
 		l.highWatermark.Store(min(hw, end))
 	}

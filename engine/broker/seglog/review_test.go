@@ -210,3 +210,78 @@ func TestWhatWasCutDoesNotComeBack(t *testing.T) {
 		t.Fatal("no recovery had anything to cut")
 	}
 }
+
+// A snapshot of producers that was taken beyond where the log was cut, by a truncation or by a crash, is not found again when records
+// have come to its offset once more: it would be taken for their state. What was written since may survive a power cut that nothing
+// was flushed before.
+func TestASnapshotBeyondTheEndDoesNotComeBack(t *testing.T) {
+	for how, cut := range map[string]func(p *player, restart func()) error{
+		"truncated": func(p *player, _ func()) error { return p.truncate(3) },
+		"truncated to nothing": func(p *player, _ func()) error {
+			if err := p.truncate(0); err != nil {
+				return err
+			}
+			return p.append(3, 100)
+		},
+		"begun anew": func(p *player, _ func()) error { return p.startAnew(3) },
+		"lost":       func(_ *player, restart func()) error { restart(); return nil },
+	} {
+		t.Run(how, func(t *testing.T) {
+			survived := 0
+			for seed := range uint64(200) {
+				mem := vfs.NewMem()
+				rng := rand.New(rand.NewPCG(seed, 1))
+				r := mustRig(t, mem)
+				m := &model{epoch: 1}
+				p := &player{rig: r, m: m, l: r.create()}
+				write := func() {
+					t.Helper()
+					for range 3 {
+						if err := p.append(1, 100); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				restart := func() {
+					t.Helper()
+					mem = mem.Crash(rng)
+					next, err := newRig(t, mem, seed)
+					if err != nil {
+						t.Fatal(err)
+					}
+					r = next
+					p.rig, p.l = r, r.open()
+				}
+				write()
+				r.mustFlush(p.l)
+				write()
+				if err := p.l.SaveProducerState(6, []byte("old")); err != nil {
+					t.Fatal(err)
+				}
+				if how != "lost" {
+					r.mustFlush(p.l)
+				}
+				if err := cut(p, restart); err != nil {
+					t.Fatal(err)
+				}
+				if p.l.View().EndOffset() != 3 {
+					continue // nothing was lost
+				}
+				m.batches = m.batches[:min(len(m.batches), 3)]
+				m.epoch++
+				write()
+				restart()
+				if p.l.View().EndOffset() != 6 || p.l.View().LatestEpoch() != m.epoch {
+					continue // the new records are lost
+				}
+				survived++
+				if offset, blob, ok, err := p.l.ProducerState(6); err != nil || ok && offset == 6 {
+					t.Fatalf("seed %d: the state at offset %d is %q, %v", seed, offset, blob, err)
+				}
+			}
+			if survived == 0 {
+				t.Fatal("no record has survived: the test shows nothing")
+			}
+		})
+	}
+}

@@ -71,26 +71,21 @@ func (l *Log) snapshotName(offset int64) string {
 
 func (l *Log) removeSnapshot(offset int64) { _ = l.dir.fs.Remove(l.snapshotName(offset)) }
 
-func (l *Log) removeForGood(offset int64) {
-	l.removeSnapshot(offset)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.dirtyDir = true
-}
-
-// keepSnapshots takes over a list of snapshots and removes those beyond the end, durably with the next flush: after a crash they
-// would be taken for the state of the records that are there by then.
-func (l *Log) keepSnapshots(found []int64) {
+// keepSnapshots takes over a list of snapshots and removes those beyond offset, durably: after a crash they would be taken for the
+// state of the records that are there by then, which may survive a power cut that nothing was flushed before.
+func (l *Log) keepSnapshots(found []int64, offset int64) error {
 	slices.Sort(found)
-	kept := found[:0]
-	for _, offset := range found {
-		if offset > l.tail.next {
-			l.removeForGood(offset)
-			continue
+	n, _ := slices.BinarySearch(found, offset+1)
+	for _, gone := range found[n:] {
+		if err := l.dir.fs.Remove(l.snapshotName(gone)); err != nil && !errors.Is(err, vfs.ErrNotExist) {
+			return err
 		}
-		kept = append(kept, offset)
 	}
-	l.snapshots = kept
+	l.snapshots = found[:n]
+	if n == len(found) {
+		return nil
+	}
+	return syncDir(l.dir.fs, l.path)
 }
 
 // thinSnapshots removes snapshots that neither stand at the beginning of a segment nor are among the newest two.

@@ -154,7 +154,9 @@ func (l *Log) unfinished(what string, err error) error { return l.dir.fail(what,
 
 // forgetBeyond removes what describes offsets beyond the end.
 func (l *Log) forgetBeyond(end int64) error {
-	l.keepSnapshots(l.snapshots)
+	if err := l.keepSnapshots(l.snapshots, end); err != nil {
+		return l.unfinished("remove snapshots of "+l.path, err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if cut := l.view.epochs.cutEnd(end); len(cut) != len(l.view.epochs) {
@@ -200,10 +202,9 @@ func (l *Log) startAnew(offset int64) error {
 	l.view.epochs, l.unsaved = nil, true
 	l.flushedEnd.Store(offset)
 	l.mu.Unlock()
-	for _, s := range l.snapshots {
-		l.removeForGood(s)
+	if err := l.keepSnapshots(l.snapshots, -1); err != nil {
+		return l.unfinished("remove snapshots of "+l.path, err)
 	}
-	l.snapshots = nil
 	return nil
 }
 
