@@ -97,7 +97,7 @@ func (s *Shards) pick(tp seglog.TopicPartition) int {
 // aborted it also brings the transaction index up to what those batches say, which a crash may have cut.
 func loadProducers(p *partition.Producers, log *seglog.Log, aborted bool) error {
 	view := log.View()
-	from := view.StartOffset()
+	from := view.FirstOffset() // a transaction that begins before the start may end there, too
 	atMost := view.EndOffset()
 	for {
 		offset, blob, ok, err := log.ProducerState(atMost)

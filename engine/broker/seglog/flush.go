@@ -140,20 +140,24 @@ func (l *Log) syncName(name string) error {
 func (l *Log) syncIndexes() error {
 	l.mu.Lock()
 	files, unsaved, known := l.unindexed, l.unsaved, l.view.epochs
-	l.unindexed, l.unsaved = nil, false
+	unnamed := l.unnamed
+	l.unindexed, l.unsaved, l.unnamed = nil, false, false
 	deleted := l.deleted
 	l.mu.Unlock()
 	if deleted {
 		return nil
 	}
 	err := l.syncIndexFiles(files)
+	if err == nil && unnamed {
+		err = l.syncName(l.path + "/" + namePartition)
+	}
 	if err == nil && unsaved {
 		err = writeFile(l.dir.fs, l.path+"/"+nameEpochs, known.encode())
 		if isGone(err) && l.isDeleted() {
 			err = nil
 		}
 	}
-	if err == nil && (len(files) > 0 || unsaved) {
+	if err == nil && (len(files) > 0 || unsaved || unnamed) {
 		err = syncDir(l.dir.fs, l.path)
 		if isGone(err) && l.isDeleted() {
 			err = nil
@@ -162,7 +166,7 @@ func (l *Log) syncIndexes() error {
 	if err != nil {
 		l.mu.Lock()
 		l.unindexed = append(files, l.unindexed...)
-		l.unsaved = l.unsaved || unsaved
+		l.unsaved, l.unnamed = l.unsaved || unsaved, l.unnamed || unnamed
 		l.mu.Unlock()
 		return l.dir.check(fmt.Sprintf("sync indexes of %v", l.tp), err)
 	}

@@ -158,7 +158,7 @@ func parseAborted(b []byte) (AbortedTxn, error) {
 	}
 	at := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[2+8*i:])) }
 	a := AbortedTxn{at(0), at(1), at(2), at(3)}
-	if a.FirstOffset < 0 || a.LastOffset < a.FirstOffset {
+	if a.FirstOffset < 0 || a.LastOffset <= a.FirstOffset {
 		return a, fmt.Errorf("transaction index row from offset %d to %d", a.FirstOffset, a.LastOffset)
 	}
 	return a, nil

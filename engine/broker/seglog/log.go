@@ -60,6 +60,7 @@ type Log struct {
 	unindexed []*segmentFiles
 	unsaved   bool  // leader epochs have changed since their checkpoint was written
 	cuts      int   // truncations so far: a flush that began before one vouches for nothing after it
+	unnamed   bool  // partition.metadata was written since: no checkpoint may know the log before that is synced
 	unflushed int64 // bytes appended and not flushed
 	vouched   int64 // recovery point that is on disk
 	deleted   bool

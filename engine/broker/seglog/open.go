@@ -60,7 +60,9 @@ func (l *Log) AssignTopicID(id ID) error {
 	if err != nil {
 		return l.dir.check("name the topic's id", err)
 	}
-	l.id, l.dirtyRoot, l.dirtyDir, l.dirtyNames = id, true, true, append(l.dirtyNames, name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.id, l.unnamed, l.dirtyRoot, l.dirtyDir, l.dirtyNames = id, true, true, true, append(l.dirtyNames, name)
 	return nil
 }
 
@@ -384,7 +386,8 @@ func (o *opening) finish(files foundFiles) error {
 		}
 		o.segs = nil
 	}
-	if len(o.segs) == 0 {
+	anew := len(o.segs) == 0
+	if anew {
 		if err := syncDir(d.fs, l.path); err != nil {
 			return err
 		}
@@ -425,10 +428,24 @@ func (o *opening) finish(files foundFiles) error {
 	l.flushedEnd.Store(end)
 	l.vouched = min(o.point, end)
 	v.hint = hint{files: l.active, offset: end, position: l.tail.size}
-	if err := l.keepSnapshots(files.snapshots, end); err != nil {
+	// A snapshot stands for the rows of the transaction index before it, and those are durable as far as the recovery point goes; a
+	// marker just before the point may have come to the log before its row came to the index.
+	last := end
+	switch {
+	case anew:
+		last = -1
+	case !d.clean:
+		last = min(end, max(o.point-1, start))
+	}
+	if err := l.keepSnapshots(files.snapshots, last); err != nil {
 		return err
 	}
 	if hw, ok := d.HighWatermark(l.tp); ok {
+		if hw > end { // records that are to come there are not acknowledged by it
+			if err := d.lowerPoint(l, end, -1); err != nil {
+				return err
+			}
+		}
 		l.highWatermark.Store(min(hw, end))
 	}
 	return nil

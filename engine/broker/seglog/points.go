@@ -202,6 +202,9 @@ func (d *Dir) lowerPoint(l *Log, end, start int64) error {
 	if start >= 0 {
 		set(now[starts], l.tp, start)
 	}
+	if high, ok := now[highs][l.tp]; ok {
+		now[highs][l.tp] = min(high, end)
+	}
 	clean := min(l.cleaned.Load(), end) // what comes there next was never compacted
 	set(now[cleaned], l.tp, min(now[cleaned][l.tp], end))
 	if err := d.writePoints(now); err != nil {
@@ -211,11 +214,13 @@ func (d *Dir) lowerPoint(l *Log, end, start int64) error {
 	defer l.mu.Unlock()
 	l.cuts++
 	l.cleaned.Store(clean)
+	l.highWatermark.Store(min(l.highWatermark.Load(), end))
 	l.vouched = now[points][l.tp]
 	l.flushedEnd.Store(min(l.flushedEnd.Load(), end))
 	l.view.end = min(l.view.end, end)
 	if start >= 0 {
 		l.view.start, l.view.end = start, start
+		l.view.epochs, l.unsaved = nil, true
 		l.flushedEnd.Store(start)
 	}
 	l.view.hint = hint{}

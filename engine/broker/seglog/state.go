@@ -88,12 +88,16 @@ func (l *Log) keepSnapshots(found []int64, offset int64) error {
 	return syncDir(l.dir.fs, l.path)
 }
 
-// thinSnapshots removes snapshots that neither stand at the beginning of a segment nor are among the newest two.
+// thinSnapshots removes snapshots that neither stand at the beginning of a segment nor are among the newest two, but for the newest
+// that a start after a crash would take.
 func (l *Log) thinSnapshots() {
+	l.mu.Lock()
+	trusted, _ := slices.BinarySearch(l.snapshots, l.vouched)
+	l.mu.Unlock()
 	kept := l.snapshots[:0]
 	for i, offset := range l.snapshots {
 		s := segmentFor(l.view.segs, offset)
-		if i+2 >= len(l.snapshots) || s >= 0 && l.view.segs[s].base == offset {
+		if i+2 >= len(l.snapshots) || i+1 == trusted || s >= 0 && l.view.segs[s].base == offset {
 			kept = append(kept, offset)
 			continue
 		}

@@ -189,6 +189,12 @@ func (l *Log) startAnew(offset int64) error {
 	if err := l.dir.unlinkDoomed(l); err != nil {
 		return err
 	}
+	if err := l.dir.fs.Remove(l.path + "/" + nameEpochs); err != nil && !isGone(err) {
+		return l.unfinished("remove the epochs of "+l.path, err)
+	}
+	if err := l.keepSnapshots(l.snapshots, -1); err != nil {
+		return l.unfinished("remove snapshots of "+l.path, err)
+	}
 	if err := l.removeNow(l.view.segs); err != nil {
 		return err
 	}
@@ -202,9 +208,6 @@ func (l *Log) startAnew(offset int64) error {
 	l.view.epochs, l.unsaved = nil, true
 	l.flushedEnd.Store(offset)
 	l.mu.Unlock()
-	if err := l.keepSnapshots(l.snapshots, -1); err != nil {
-		return l.unfinished("remove snapshots of "+l.path, err)
-	}
 	return nil
 }
 

@@ -74,6 +74,7 @@ func (l *Log) ResetAborted(from int64) error {
 		if err := l.cutTornAborted(files, from); err != nil {
 			return fmt.Errorf("reset aborted transactions of %v from offset %d: %w", l.tp, from, l.dir.check("cut transaction index", err))
 		}
+		l.markUnindexed(files)
 	}
 	return nil
 }

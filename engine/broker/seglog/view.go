@@ -31,6 +31,10 @@ type hint struct {
 // StartOffset is the first offset that may be read.
 func (v View) StartOffset() int64 { return v.start }
 
+// FirstOffset is where the oldest segment begins, at or before the start: what is between can be scanned, for what it says about
+// the rest.
+func (v View) FirstOffset() int64 { return v.segs[0].base }
+
 // EndOffset is the offset after the last record: the log end offset, LEO.
 func (v View) EndOffset() int64 { return v.end }
 
@@ -231,9 +235,9 @@ func (v View) floor(s *segment, offset int64, buf []byte) (position, lastOffset 
 
 // Scan calls f for each batch from the one that holds from on, while they begin before to. control is the whole batch for
 // control batches and nil otherwise; both arguments are valid during the call only. An error of f ends the scan and is returned. from is
-// at or above the start.
+// at or above the first offset.
 func (v View) Scan(from, to int64, f func(h *batch.Header, control []byte) error) error {
-	if from < v.start || from > v.end {
+	if from < min(v.start, v.FirstOffset()) || from > v.end {
 		return fmt.Errorf("scan %v from offset %d of %d..%d: %w", v.log.tp, from, v.start, v.end, ErrOutOfRange)
 	}
 	buf := make([]byte, scanSize)

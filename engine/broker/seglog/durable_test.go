@@ -1,0 +1,291 @@
+package seglog
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"cairn/platform/vfs"
+)
+
+// restartOn opens what a power cut left.
+func restartOn(t *testing.T, mem *vfs.Mem, seed uint64) *rig {
+	t.Helper()
+	r, err := newRig(t, mem, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// A log that is begun anew has none of the epochs that it had, also after a power cut: its leader's are lower ones where a box has led
+// that nobody followed.
+func TestEpochsOfALogBegunAnewStayAway(t *testing.T) {
+	mem := vfs.NewMem()
+	r := mustRig(t, mem)
+	m := &model{epoch: 5}
+	p := &player{rig: r, m: m, l: r.create()}
+	for range 4 {
+		if err := p.append(1, 50); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.mustFlush(p.l)
+	if err := r.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.startAnew(10); err != nil {
+		t.Fatal(err)
+	}
+	m.epoch = 3 // what the leader has there
+	for range 4 {
+		if err := p.append(1, 50); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.mustFlush(p.l)
+	before := fmt.Sprint(p.l.View().Epochs())
+	for what, image := range map[string]*vfs.Mem{"strict": mem.CrashStrict(), "killed": mem.CrashAll()} {
+		l := restartOn(t, image, 2).open()
+		if v := l.View(); v.EndOffset() != 14 || fmt.Sprint(v.Epochs()) != before {
+			t.Errorf("%s: log ends at %d; epochs before %s, after %v", what, v.EndOffset(), before, v.Epochs())
+		}
+	}
+}
+
+// Nor has it a snapshot of the producers that it had, wherever the power goes while it is begun.
+func TestSnapshotsOfALogBegunAnewStayAway(t *testing.T) {
+	run := func(mem *vfs.Mem) int {
+		r := mustRig(t, mem)
+		m := &model{epoch: 1}
+		p := &player{rig: r, m: m, l: r.create()}
+		for range 6 {
+			if err := p.append(1, 50); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.l.SaveProducerState(5, []byte("old")); err != nil {
+			t.Fatal(err)
+		}
+		r.mustFlush(p.l)
+		if err := r.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		n := mem.Syncs()
+		_ = p.startAnew(10)
+		return n
+	}
+	mem := vfs.NewMem()
+	from := run(mem)
+	bad := 0
+	for n := from + 1; n <= mem.Syncs()+1; n++ {
+		for seed := range uint64(20) {
+			cut := vfs.NewMem()
+			cut.CrashAtSync(n)
+			run(cut)
+			l := restartOn(t, cut.Crash(rand.New(rand.NewPCG(seed, 1))), 2).open()
+			if l.View().StartOffset() != 10 {
+				continue
+			}
+			if offset, blob, ok, _ := l.ProducerState(10); ok {
+				bad++
+				t.Logf("power cut at sync %d (of %d..%d), seed %d: the log begins at %d, state at %d: %q", n, from+1, mem.Syncs(), seed, l.View().StartOffset(), offset, blob)
+			}
+		}
+	}
+	if bad > 0 {
+		t.Errorf("%d times", bad)
+	}
+}
+
+// Nor where the start that was checkpointed lies beyond what has survived.
+func TestSnapshotsBelowAStartBeyondTheEnd(t *testing.T) {
+	mem := vfs.NewMem()
+	r := mustRig(t, mem)
+	l := r.create()
+	r.fill(l, 5, 50)
+	if err := l.SaveProducerState(5, []byte("with an open transaction")); err != nil {
+		t.Fatal(err)
+	}
+	r.mustFlush(l)
+	r.fill(l, 4, 50) // its marker is here; acknowledged from the page cache
+	if err := l.AdvanceStart(8, func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	l = restartOn(t, mem.CrashStrict(), 2).open()
+	if v := l.View(); v.StartOffset() != 8 || v.EndOffset() != 8 {
+		t.Fatalf("%d..%d: the test shows nothing", v.StartOffset(), v.EndOffset())
+	}
+	if offset, blob, ok, _ := l.ProducerState(8); ok {
+		t.Errorf("the log is empty and begins at 8, state at %d: %q", offset, blob)
+	}
+}
+
+// Zeros, which a power cut leaves of a row of the transaction index that was not synced, are no row of producer 0.
+func TestRowsOfZerosAreNoRows(t *testing.T) {
+	bad := 0
+	for seed := range uint64(200) {
+		mem := vfs.NewMem()
+		r := mustRig(t, mem)
+		l := r.create()
+		r.fill(l, 4, 50)
+		r.mustFlush(l)
+		if err := r.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		r.fill(l, 2, 50)
+		if err := l.AppendAborted(AbortedTxn{ProducerID: 9, FirstOffset: 4, LastOffset: 5, LastStableOffset: 6}); err != nil {
+			t.Fatal(err)
+		}
+		r.mustFlush(l) // names are durable, the row is not
+		r2 := restartOn(t, mem.Crash(rand.New(rand.NewPCG(seed, 1))), 2)
+		l = r2.open()
+		if err := l.ResetAborted(3); err != nil { // what loadProducers does with a snapshot at 3, below the recovery point
+			t.Fatal(err)
+		}
+		rows, err := l.View().Aborted(0, l.View().EndOffset())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rows) > 0 {
+			bad++
+			t.Logf("seed %d: %+v", seed, rows)
+		}
+	}
+	if bad > 0 {
+		t.Errorf("%d of 200", bad)
+	}
+}
+
+// Rows that a start has cut stay away, though a checkpoint came between the opening and the cut.
+func TestWhatResetAbortedCutStaysAway(t *testing.T) {
+	bad, again := 0, 0
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		mem := vfs.NewMem()
+		r := mustRig(t, mem)
+		m := &model{epoch: 1}
+		p := &player{rig: r, m: m, l: r.create()}
+		write := func(n int) {
+			for range n {
+				if err := p.append(1, 50); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		write(6)
+		if err := p.l.AppendAborted(AbortedTxn{ProducerID: 9, FirstOffset: 3, LastOffset: 5, LastStableOffset: 6}); err != nil {
+			t.Fatal(err)
+		}
+		r.mustFlush(p.l)
+		if err := r.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.truncate(3); err != nil {
+			t.Fatal(err)
+		}
+		mem = mem.Crash(rng)
+		r = restartOn(t, mem, 2)
+		p.rig, p.l = r, r.open()
+		if p.l.View().EndOffset() != 3 {
+			continue
+		}
+		// A checkpoint comes between Dir.Open and the walk over the batches: Open asks for one by itself (Dir.flushed(Verified)).
+		if err := r.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		if rows, _ := p.l.View().Aborted(0, 3); len(rows) > 0 {
+			again++
+		}
+		if err := p.l.ResetAborted(0); err != nil {
+			t.Fatal(err)
+		}
+		m.epoch++
+		write(5)
+		if err := p.l.SaveProducerState(8, []byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		r.mustFlush(p.l)
+		if err := r.checkpoint(); err != nil { // the recovery point is 8: everything before is vouched for
+			t.Fatal(err)
+		}
+		r = restartOn(t, mem.Crash(rng), 3)
+		l := r.open()
+		from, _, _, _ := l.ProducerState(l.View().EndOffset())
+		if err := l.ResetAborted(from); err != nil {
+			t.Fatal(err)
+		}
+		if rows, _ := l.View().Aborted(0, l.View().EndOffset()); len(rows) > 0 {
+			bad++
+			t.Logf("seed %d: recovery point 8, from %d: %+v", seed, from, rows)
+		}
+	}
+	t.Logf("rows back after the first cut: %d", again)
+	if bad > 0 {
+		t.Errorf("%d times", bad)
+	}
+}
+
+// A high watermark that a truncation or a power cut has lowered does not come back: what is written there since is not acknowledged by it.
+func TestHighWatermarkBeyondACutStaysAway(t *testing.T) {
+	for _, how := range []string{"truncated", "lost"} {
+		mem := vfs.NewMem()
+		r := mustRig(t, mem)
+		m := &model{epoch: 1}
+		p := &player{rig: r, m: m, l: r.create()}
+		write := func(n int) {
+			for range n {
+				if err := p.append(1, 50); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		write(3)
+		r.mustFlush(p.l)
+		write(3)
+		p.l.SetHighWatermark(6) // as with Durability Replicated
+		if err := r.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		if how == "lost" {
+			mem = mem.CrashStrict()
+			r = restartOn(t, mem, 2)
+			p.rig, p.l = r, r.open()
+			m.batches = m.batches[:3]
+		} else if err := p.truncate(3); err != nil {
+			t.Fatal(err)
+		}
+		p.l.SetHighWatermark(3)
+		m.epoch++
+		write(3)
+		r.mustFlush(p.l)
+		r = restartOn(t, mem.CrashAll(), 3)
+		l := r.open()
+		if hw, _ := r.dir.HighWatermark(testTP); hw > 3 {
+			t.Errorf("%s: the high watermark is %d (log %d, epochs %v), acknowledged was 3", how, min(hw, l.View().EndOffset()), l.View().EndOffset(), l.View().Epochs())
+		}
+	}
+}
+
+// A log that a checkpoint knows has its topic's id, also when nothing of it was flushed.
+func TestTopicIDOfALogThatTheCheckpointKnows(t *testing.T) {
+	mem := vfs.NewMem()
+	r := mustRig(t, mem)
+	l := r.create()
+	if err := l.TruncateFullyAndStartAt(10); err != nil { // a new follower whose leader's log begins at 10
+		t.Fatal(err)
+	}
+	l.SetHighWatermark(10) // reload
+	if err := r.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	r2 := restartOn(t, mem.CrashStrict(), 2)
+	_, err := r2.dir.Open(testTP, r2.cfg)
+	_, known := r2.dir.HighWatermark(testTP)
+	if err != nil {
+		t.Errorf("known to the checkpoint: %v; %v", known, err)
+	}
+}
