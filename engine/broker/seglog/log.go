@@ -1,7 +1,6 @@
 package seglog
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -252,20 +251,24 @@ func (l *Log) write(b []byte, info *AppendInfo) error {
 	return l.markDirty(l.active)
 }
 
-// takeBack makes a failed append undone: what the file took of it is cut off, durably with the next flush. A power cut could bring it
-// back else, at the end of a segment that the recovery point has passed.
+// takeBack makes a failed append undone: what the file took of it is cut off, durably before anything else is written there. A power cut
+// could bring it back else, and followers may have others' bytes by then at the same offsets, in the same epoch.
 func (l *Log) takeBack(f vfs.File, cause error) error {
 	err := l.dir.check("append", cause)
 	if l.dir.Failed() != nil {
 		return err
 	}
 	l.reserved = 0
-	if cutErr := f.Truncate(l.tail.size); cutErr != nil {
+	size, cutErr := f.Size()
+	if cutErr == nil && size > l.tail.size {
+		if cutErr = f.Truncate(l.tail.size); cutErr == nil {
+			cutErr = f.Sync()
+		}
+	}
+	if cutErr != nil {
 		return l.dir.fail("cut back a failed append", cutErr)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return errors.Join(err, l.markDirty(l.active))
+	return err
 }
 
 // preallocate reserves the next step beyond the end. A device that has no room for a step may still have room for the
