@@ -88,6 +88,10 @@
 // are copied as above, within the throttles; (3) the leader lets them into the ISR; (4) reconcile (controller/election.go) sees that all
 // that are to stay are in it, takes the others away and elects where the leader goes; (5) topics deletes what its box holds no more.
 //
+// Records are deleted. (1) The leader's shard raises the log's start, durably (replica/starts.go); (2) followers are told at once with
+// the next answer, and let go as far as it is acknowledged at them; (3) the box that was asked asks theirs whether they have, durably
+// (node/starts.go), and answers the client then.
+//
 // A box stops (node/leave.go). (1) The controller elects others where it leads, and takes it out of the in-sync replicas; (2) its
 // doors close once what is in hand is answered; (3) it hands on the leadership of the ensemble; (4) the end of its link ends its
 // registration.

@@ -48,7 +48,7 @@ type startWait struct {
 
 	mu   sync.Mutex // protects what follows; nothing is called while it is held
 	left []int      // of each partition: boxes that are waited for
-	open int        // the sum, and one more until all have been asked
+	open int        // the sum
 	over bool
 }
 
@@ -56,7 +56,7 @@ type startWait struct {
 // goes meanwhile is not waited for, as in Kafka, nor is a log directory that has failed. It ends when the wait is over, and with ctx and
 // the box.
 func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart, wait time.Duration, done func(late []bool)) {
-	w := &startWait{b: b, asked: make([]startAsked, len(starts)), until: b.n.deps.Clock.Now().Mono + wait, left: make([]int, len(starts)), open: 1}
+	w := &startWait{b: b, asked: make([]startAsked, len(starts)), until: b.n.deps.Clock.Now().Mono + wait, left: make([]int, len(starts))}
 	snapshot, boxes := b.catalog.Current(), map[int32][]int{}
 	for i, one := range starts {
 		t := snapshot.Topic(one.Topic)
@@ -83,7 +83,7 @@ func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart,
 	for _, id := range slices.Sorted(maps.Keys(boxes)) {
 		w.ask(id, boxes[id])
 	}
-	w.confirm(nil, true)
+	w.confirm(nil) // there may be nobody to ask
 }
 
 // ask asks a box about the next of its partitions, until it has followed in all.
@@ -102,7 +102,7 @@ func (w *startWait) ask(box int32, list []int) {
 			here = append(here, i)
 		}
 	}
-	w.confirm(gone, false)
+	w.confirm(gone)
 	if len(here) == 0 || w.ended() {
 		return
 	}
@@ -125,7 +125,7 @@ func (w *startWait) ask(box int32, list []int) {
 				followed = append(followed, i)
 			}
 		}
-		w.confirm(followed, false)
+		w.confirm(followed)
 		switch {
 		case len(again) == 0 || w.ended():
 		case len(again) == len(later):
@@ -136,16 +136,13 @@ func (w *startWait) ask(box int32, list []int) {
 	})
 }
 
-// confirm notes that one box has followed in some partitions, or is not waited for there; all says that all have been asked.
-func (w *startWait) confirm(list []int, all bool) {
+// confirm notes that one box has followed in some partitions, or is not waited for there.
+func (w *startWait) confirm(list []int) {
 	w.mu.Lock()
 	for _, i := range list {
 		w.left[i]--
 	}
 	w.open -= len(list)
-	if all {
-		w.open--
-	}
 	last := w.open == 0
 	w.mu.Unlock()
 	if last {

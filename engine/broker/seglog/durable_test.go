@@ -10,25 +10,14 @@ import (
 	"cairn/platform/vfs"
 )
 
-// restartOn opens what a power cut left.
-func restartOn(t *testing.T, mem *vfs.Mem, seed uint64) *rig {
-	t.Helper()
-	r, err := newRig(t, mem, seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
 // What a full device took of a refused append is not found in the place of what was written there next, though that is lost with the
 // power: others may have it already, in the same epoch.
 func TestARefusedAppendIsNotFoundForAnother(t *testing.T) {
 	refused := 0
 	for seed := range uint64(100) {
 		mem, plan := vfs.NewMem(), vfs.NewPlan()
-		r := mustRig(t, vfs.WithErrors(mem, plan))
-		m := &model{epoch: 1}
-		p := &player{rig: r, m: m, l: r.create()}
+		p := newPlayer(t, vfs.WithErrors(mem, plan))
+		r, m := p.rig, p.m
 		if err := p.append(3, 100); err != nil {
 			t.Fatal(err)
 		}
@@ -204,17 +193,9 @@ func TestWhatResetAbortedCutStaysAway(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		mem := vfs.NewMem()
-		r := mustRig(t, mem)
-		m := &model{epoch: 1}
-		p := &player{rig: r, m: m, l: r.create()}
-		write := func(n int) {
-			for range n {
-				if err := p.append(1, 50); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		write(6)
+		p := newPlayer(t, mem)
+		r, m := p.rig, p.m
+		p.write(6, 50)
 		if err := p.l.AppendAborted(AbortedTxn{ProducerID: 9, FirstOffset: 3, LastOffset: 5, LastStableOffset: 6}); err != nil {
 			t.Fatal(err)
 		}
@@ -226,8 +207,8 @@ func TestWhatResetAbortedCutStaysAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		mem = mem.Crash(rng)
-		r = restartOn(t, mem, 2)
-		p.rig, p.l = r, r.open()
+		p.restart(mem, 2)
+		r = p.rig
 		if p.l.View().EndOffset() != 3 {
 			continue
 		}
@@ -242,7 +223,7 @@ func TestWhatResetAbortedCutStaysAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.epoch++
-		write(5)
+		p.write(5, 50)
 		if err := p.l.SaveProducerState(8, []byte("new")); err != nil {
 			t.Fatal(err)
 		}
@@ -271,34 +252,26 @@ func TestWhatResetAbortedCutStaysAway(t *testing.T) {
 func TestHighWatermarkBeyondACutStaysAway(t *testing.T) {
 	for _, how := range []string{"truncated", "lost"} {
 		mem := vfs.NewMem()
-		r := mustRig(t, mem)
-		m := &model{epoch: 1}
-		p := &player{rig: r, m: m, l: r.create()}
-		write := func(n int) {
-			for range n {
-				if err := p.append(1, 50); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		write(3)
+		p := newPlayer(t, mem)
+		r, m := p.rig, p.m
+		p.write(3, 50)
 		r.mustFlush(p.l)
-		write(3)
+		p.write(3, 50)
 		p.l.SetHighWatermark(6) // as with Durability Replicated
 		if err := r.checkpoint(); err != nil {
 			t.Fatal(err)
 		}
 		if how == "lost" {
 			mem = mem.CrashStrict()
-			r = restartOn(t, mem, 2)
-			p.rig, p.l = r, r.open()
+			p.restart(mem, 2)
+			r = p.rig
 			m.batches = m.batches[:3]
 		} else if err := p.truncate(3); err != nil {
 			t.Fatal(err)
 		}
 		p.l.SetHighWatermark(3)
 		m.epoch++
-		write(3)
+		p.write(3, 50)
 		r.mustFlush(p.l)
 		r = restartOn(t, mem.CrashAll(), 3)
 		l := r.open()

@@ -161,30 +161,20 @@ func TestWhatWasCutDoesNotComeBack(t *testing.T) {
 	again := 0
 	for seed := range uint64(100) {
 		mem := vfs.NewMem()
-		r := mustRig(t, mem)
-		m := &model{epoch: 1}
-		p := &player{rig: r, m: m, l: r.create()}
+		p := newPlayer(t, mem)
+		m := p.m
 		write := func(n int) {
 			t.Helper()
-			for range n {
-				if err := p.append(1, 100); err != nil {
-					t.Fatal(err)
-				}
-			}
-			r.mustFlush(p.l)
-			if err := r.checkpoint(); err != nil {
+			p.write(n, 100)
+			p.mustFlush(p.l)
+			if err := p.checkpoint(); err != nil {
 				t.Fatal(err)
 			}
 		}
 		fail := func() {
 			t.Helper()
 			mem = mem.Crash(rand.New(rand.NewPCG(seed, 1)))
-			next, err := newRig(t, mem, seed)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r = next
-			p.rig, p.l = r, r.open()
+			p.restart(mem, seed)
 		}
 		write(6)
 		if err := p.truncate(3); err != nil {
@@ -231,35 +221,21 @@ func TestASnapshotBeyondTheEndDoesNotComeBack(t *testing.T) {
 			for seed := range uint64(200) {
 				mem := vfs.NewMem()
 				rng := rand.New(rand.NewPCG(seed, 1))
-				r := mustRig(t, mem)
-				m := &model{epoch: 1}
-				p := &player{rig: r, m: m, l: r.create()}
-				write := func() {
-					t.Helper()
-					for range 3 {
-						if err := p.append(1, 100); err != nil {
-							t.Fatal(err)
-						}
-					}
-				}
+				p := newPlayer(t, mem)
+				m := p.m
 				restart := func() {
 					t.Helper()
 					mem = mem.Crash(rng)
-					next, err := newRig(t, mem, seed)
-					if err != nil {
-						t.Fatal(err)
-					}
-					r = next
-					p.rig, p.l = r, r.open()
+					p.restart(mem, seed)
 				}
-				write()
-				r.mustFlush(p.l)
-				write()
+				p.write(3, 100)
+				p.mustFlush(p.l)
+				p.write(3, 100)
 				if err := p.l.SaveProducerState(6, []byte("old")); err != nil {
 					t.Fatal(err)
 				}
 				if how != "lost" {
-					r.mustFlush(p.l)
+					p.mustFlush(p.l)
 				}
 				if err := cut(p, restart); err != nil {
 					t.Fatal(err)
@@ -269,7 +245,7 @@ func TestASnapshotBeyondTheEndDoesNotComeBack(t *testing.T) {
 				}
 				m.batches = m.batches[:min(len(m.batches), 3)]
 				m.epoch++
-				write()
+				p.write(3, 100)
 				restart()
 				if p.l.View().EndOffset() != 6 || p.l.View().LatestEpoch() != m.epoch {
 					continue // the new records are lost

@@ -260,6 +260,40 @@ func (p *player) step(line string) error {
 	return nil
 }
 
+// restartOn opens what a power cut left.
+func restartOn(t testing.TB, mem *vfs.Mem, seed uint64) *rig {
+	t.Helper()
+	r, err := newRig(t, mem, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// newPlayer plays on a new log, in epoch 1.
+func newPlayer(t testing.TB, fs vfs.FS) *player {
+	t.Helper()
+	r := mustRig(t, fs)
+	return &player{rig: r, m: &model{epoch: 1}, l: r.create()}
+}
+
+// restart goes on with what a power cut left.
+func (p *player) restart(mem *vfs.Mem, seed uint64) {
+	p.t.Helper()
+	p.rig = restartOn(p.t, mem, seed)
+	p.l = p.open()
+}
+
+// write appends so many batches of one record.
+func (p *player) write(n, size int) {
+	p.t.Helper()
+	for range n {
+		if err := p.append(1, size); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
 func (p *player) append(n, size int) error {
 	p.m.appended++
 	p.clk.Advance(time.Second)

@@ -204,10 +204,8 @@ func (l *Log) startAnew(offset int64) error {
 	}
 	l.begin(files, offset, 0, func([]*segment) []*segment { return nil })
 	l.mu.Lock()
-	l.view.start = offset
-	l.view.epochs, l.unsaved = nil, true
-	l.flushedEnd.Store(offset)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.unsaved = true // a checkpoint since may have written the epochs before their file was removed
 	return nil
 }
 
