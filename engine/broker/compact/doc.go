@@ -17,7 +17,7 @@
 //
 // A pass (1) reads the keys of the dirty part, as far as they fit into an OffsetMap, and (2) rewrites the segments from the
 // log's start to there, small neighbours into one. A record goes when the map knows a later one of its key, when it has no key,
-// or when it was aborted; beyond the map's end every record stays. A record without value (a tombstone) stays until
+// or when it was aborted; beyond the map's end every record stays, undated. A record without value (a tombstone) stays until
 // delete.retention.ms after the pass that first kept it as the latest of its key; that time is stored in the batch (KIP-534). A
 // marker of a transaction does the same once no record of the transaction is left. The last batch of each producer stays, without records if
 // need be, and so does the last batch of each segment: where one segment ends the next begins.

@@ -324,7 +324,8 @@ func (p *Pass) take(h *batch.Header, whole []byte) error {
 		return p.takeEmpty(h, f)
 	}
 	horizon := batch.NoHorizon
-	if tombstones && p.rules.dates(h) {
+	// Beyond the map's end it may hide a record that is still there for a reader to find (Kafka's Cleaner dates it there too).
+	if tombstones && h.BaseOffset < p.rules.end && p.rules.dates(h) {
 		horizon = p.rules.horizon
 	}
 	if kept == int(h.Count) && horizon == batch.NoHorizon {

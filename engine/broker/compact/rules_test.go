@@ -85,6 +85,34 @@ func TestTombstones(t *testing.T) {
 	}
 }
 
+// A tombstone that a pass takes over beyond the end of its map is not dated: what it deletes is still there for a reader to find,
+// who has delete.retention.ms from the pass that removes it.
+func TestTombstoneBeyondTheMap(t *testing.T) {
+	r := mustRig(t)
+	r.bound.MapBytesMax = slotSize // 14 keys
+	var many []kv
+	for i := range 14 {
+		many = append(many, put(fmt.Sprint(i), "1"))
+	}
+	r.must(many...)
+	r.must(put("a", "1"))
+	r.must(del("a"))
+	r.roll()
+	r.mustClean()
+	if r.log.Cleaned() != 14 {
+		t.Fatalf("clean before %d", r.log.Cleaned())
+	}
+	for range 2 {
+		r.clk.Advance(r.set.DeleteRetention + time.Minute)
+		r.must(put("b", "1"))
+		r.roll()
+		r.mustClean()
+		if left := strings.Contains(r.text(), "a@15"); left != (r.log.Cleaned() == 17) {
+			t.Fatalf("clean before %d: %s", r.log.Cleaned(), r.text())
+		}
+	}
+}
+
 // Without a clock that is known to be right no tombstone is dated, and none that was dated goes.
 func TestWrongClock(t *testing.T) {
 	r := mustRig(t)
