@@ -3,6 +3,8 @@ package seglog
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -242,6 +244,53 @@ func TestIndexesAreRebuilt(t *testing.T) {
 	}
 	if again.dir.misleading.Get() == 0 {
 		t.Error("the wrong index was not counted")
+	}
+}
+
+// A segment that has both its indexes is not read at a start: a power cut while they are made anew leaves one missing, or both whole.
+func TestRebuiltIndexesAreWhole(t *testing.T) {
+	mem := vfs.NewMem()
+	r := mustRig(t, mem)
+	l := r.create()
+	r.fill(l, 12, 200)
+	r.mustFlush(l)
+	r.stop(l)
+	want := map[string][]byte{suffixIndex: nil, suffixTime: nil}
+	for suffix := range want {
+		want[suffix] = readWhole(t, mem, segment0+suffix)
+	}
+	for gone := range want {
+		for seed := range uint64(300) {
+			image := mem.CrashAll()
+			if err := errors.Join(image.Remove(segment0+gone), image.SyncDir("/data/orders-0")); err != nil {
+				t.Fatal(err)
+			}
+			image.CrashAtSync(image.Syncs() + 1 + int(seed%12))
+			if r, err := newRig(t, image, seed); err == nil {
+				_, _ = r.dir.Open(testTP, r.cfg)
+			}
+			image.PowerOff()
+			image = image.Crash(rand.New(rand.NewPCG(seed, 1)))
+			found, err := listPartition(image, "/data/orders-0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for suffix := range want {
+				if !found.index[0] {
+					continue
+				}
+				if got := readWhole(t, image, segment0+suffix); !bytes.Equal(got, want[suffix]) {
+					t.Fatalf("seed %d, %s missing: %s is %x after the power cut, was %x", seed, gone, suffix, got, want[suffix])
+				}
+			}
+			again := mustRig(t, image)
+			if l := again.open(); len(readAll(t, l.View())) != 12 {
+				t.Fatalf("seed %d, %s missing: %+v", seed, gone, l.Recovery())
+			}
+			if infos, err := image.List("/data/orders-0"); err != nil || slices.ContainsFunc(infos, func(i vfs.Info) bool { return strings.HasSuffix(i.Name, suffixTemporary) }) {
+				t.Fatalf("seed %d, %s missing: left behind: %+v, %v", seed, gone, infos, err)
+			}
+		}
 	}
 }
 

@@ -351,22 +351,14 @@ func (l *Log) writeIndexes() error {
 // writeTail writes a tail's pending entries behind those on disk.
 func writeTail(files *segmentFiles, t *tail) error {
 	if n := len(t.times); n > 0 {
-		b := make([]byte, 0, n*timeEntrySize)
-		for _, e := range t.times {
-			b = appendTimeEntry(b, t.base, e)
-		}
-		if err := writeEntries(files, suffixTime, b, t.timesOnDisk*timeEntrySize); err != nil {
+		if err := writeEntries(files, suffixTime, t.pendingTimes(), t.timesOnDisk*timeEntrySize); err != nil {
 			return err
 		}
 		t.timesOnDisk += int64(n)
 		t.times = nil
 	}
 	if n := len(t.index); n > 0 {
-		b := make([]byte, 0, n*indexEntrySize)
-		for _, e := range t.index {
-			b = appendIndexEntry(b, e)
-		}
-		if err := writeEntries(files, suffixIndex, b, t.indexOnDisk*indexEntrySize); err != nil {
+		if err := writeEntries(files, suffixIndex, t.pendingIndex(), t.indexOnDisk*indexEntrySize); err != nil {
 			return err
 		}
 		t.indexOnDisk += int64(n)

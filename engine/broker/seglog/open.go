@@ -332,7 +332,11 @@ func (o *opening) readSegment(files *segmentFiles, base, next, size int64, whole
 	if got.cut != nil || got.tail.next != o.point || sealed || !indexed {
 		o.changed = true
 	}
-	if err := d.commitTail(files, &got.tail, size, sealed); err != nil {
+	commit := func() error { return d.commitTail(files, &got.tail, size, sealed) }
+	if sealed && !indexed {
+		commit = func() error { return d.commitRebuilt(files, &got.tail, size) }
+	}
+	if err := commit(); err != nil {
 		if errors.Is(err, vfs.ErrNoSpace) {
 			err = fmt.Errorf("%w: repair indexes of %s: %w", ErrFull, files.logName, err)
 		}

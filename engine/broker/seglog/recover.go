@@ -154,16 +154,8 @@ func (d *Dir) trustedTimes(files *segmentFiles, t *tail, all bool) (bool, error)
 // commitTail makes the files of a segment say what its loaded tail says: the log is cut at its end, index entries
 // beyond the trusted ones go. The entries to come are written if the segment is sealed, and wait in the tail otherwise.
 func (d *Dir) commitTail(files *segmentFiles, t *tail, logSize int64, sealed bool) error {
-	if logSize != t.size {
-		h, err := files.open(suffixLog)
-		if err != nil {
-			return err
-		}
-		err = h.File().Truncate(t.size)
-		h.Release()
-		if err != nil {
-			return err
-		}
+	if err := cutLog(files, t, logSize); err != nil {
+		return err
 	}
 	for _, x := range [...]struct {
 		suffix string
@@ -178,6 +170,43 @@ func (d *Dir) commitTail(files *segmentFiles, t *tail, logSize int64, sealed boo
 	}
 	t.addTime()
 	return writeTail(files, t)
+}
+
+// commitRebuilt is commitTail for a sealed segment without one of its indexes. A segment that has both may be trusted unread by the next start,
+// so both are there, and durable, before the offset index has its name.
+func (d *Dir) commitRebuilt(files *segmentFiles, t *tail, logSize int64) error {
+	if err := cutLog(files, t, logSize); err != nil {
+		return err
+	}
+	if err := d.fs.Remove(files.name(suffixIndex)); err != nil && !errors.Is(err, vfs.ErrNotExist) {
+		return err
+	}
+	t.addTime()
+	for _, x := range [...]struct {
+		suffix  string
+		entries []byte
+	}{{suffixTime, t.pendingTimes()}, {suffixIndex, t.pendingIndex()}} {
+		err := writeFile(d.fs, files.name(x.suffix), x.entries)
+		d.files.Forget(d.fs, files.name(x.suffix))
+		if err != nil {
+			return err
+		}
+	}
+	t.timesOnDisk, t.indexOnDisk = int64(len(t.times)), int64(len(t.index))
+	t.times, t.index = nil, nil
+	return nil
+}
+
+func cutLog(files *segmentFiles, t *tail, logSize int64) error {
+	if logSize == t.size {
+		return nil
+	}
+	h, err := files.open(suffixLog)
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	return h.File().Truncate(t.size)
 }
 
 // truncateIndex cuts an index file, making it if it is missing.
@@ -237,7 +266,7 @@ func listPartition(fs vfs.FS, path string) (foundFiles, error) {
 			case hasSuffix(suffix, suffixCleaned):
 				cleaned = min(cleaned, offset)
 				f.deletable = append(f.deletable, info.Name)
-			case hasSuffix(suffix, suffixDeleted) || suffix == suffixLog+suffixTemporary:
+			case hasSuffix(suffix, suffixDeleted) || hasSuffix(suffix, suffixTemporary):
 				f.deletable = append(f.deletable, info.Name)
 			case hasSuffix(suffix, suffixSwap):
 				f.swapped = append(f.swapped, info.Name)

@@ -123,17 +123,9 @@ func (w *Rewrite) AppendAborted(txn AbortedTxn) error {
 
 func (w *Rewrite) writeIndexes() error {
 	t := &w.tail
-	b := make([]byte, 0, len(t.times)*timeEntrySize)
-	for _, e := range t.times {
-		b = appendTimeEntry(b, t.base, e)
-	}
-	_, err := w.out[suffixTime].WriteAt(b, t.timesOnDisk*timeEntrySize)
+	_, err := w.out[suffixTime].WriteAt(t.pendingTimes(), t.timesOnDisk*timeEntrySize)
 	if err == nil {
-		b = b[:0]
-		for _, e := range t.index {
-			b = appendIndexEntry(b, e)
-		}
-		_, err = w.out[suffixIndex].WriteAt(b, t.indexOnDisk*indexEntrySize)
+		_, err = w.out[suffixIndex].WriteAt(t.pendingIndex(), t.indexOnDisk*indexEntrySize)
 	}
 	t.timesOnDisk, t.indexOnDisk = t.timesOnDisk+int64(len(t.times)), t.indexOnDisk+int64(len(t.index))
 	t.times, t.index = nil, nil

@@ -126,6 +126,23 @@ func (t *tail) addTime() {
 	}
 }
 
+// pendingTimes are the time index entries that are not in the file yet, as they are there; pendingIndex those of the offset index.
+func (t *tail) pendingTimes() []byte {
+	b := make([]byte, 0, len(t.times)*timeEntrySize)
+	for _, e := range t.times {
+		b = appendTimeEntry(b, t.base, e)
+	}
+	return b
+}
+
+func (t *tail) pendingIndex() []byte {
+	b := make([]byte, 0, len(t.index)*indexEntrySize)
+	for _, e := range t.index {
+		b = appendIndexEntry(b, e)
+	}
+	return b
+}
+
 // full reports whether an index has no room for another entry within indexBytes. One entry of the time index is kept for
 // the one that is made when the segment is sealed.
 func (t *tail) full(indexBytes int64) bool {
