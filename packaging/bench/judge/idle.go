@@ -10,8 +10,8 @@ import (
 const (
 	idleTopic             = "idle-" // and a number
 	idlePartitionTargetKB = 20
-	// idleSwitchesTarget is how many times the context switches of boxes without partitions those with partitions may have.
-	// What they are without partitions moves by about that from one look to the next.
+	// idleSwitchesTarget is how many times the context switches of boxes with one partition those with many may have.
+	// What they are with one moves by about that from one look to the next.
 	idleSwitchesTarget = 1.15
 	// idleRest is how long partitions are left before they are looked at: half a minute after something happened at them they
 	// let go of what they hold.
@@ -20,9 +20,10 @@ const (
 	idleWatched, idleWatchedShort = 20 * time.Second, 5 * time.Second
 )
 
-// idleSteps are how many partitions there are, on one box and on three with a replica on each. The short form leaves out the last:
-// 40,000 directories of partitions take longer to delete than all the rest.
-var idleSteps = []int{0, 1000, 10000}
+// idleSteps are how many partitions there are, on one box and on three with a replica on each. What more of them cost is told from
+// the first step: a box without any has not done yet what a box does once (its threads, its connections to followers). The short
+// form leaves out the last: 40,000 directories of partitions take longer to delete than all the rest.
+var idleSteps = []int{1, 1000, 10000}
 
 // idled is what boxes cost at one of the steps.
 type idled struct {
@@ -86,20 +87,14 @@ func (b *bench) idleRound(figures []*idleFigures, steps []int) error {
 	for step, partitions := range steps {
 		var created []time.Duration
 		for i, s := range all {
-			took := time.Duration(0)
-			if partitions > there {
-				if took, err = s.createTopic(b.ctx, fmt.Sprint(idleTopic, partitions), partitions-there); err != nil {
-					return fmt.Errorf("%s: %w", figures[i].name, err)
-				}
+			took, err := s.createTopic(b.ctx, fmt.Sprint(idleTopic, partitions), partitions-there)
+			if err != nil {
+				return fmt.Errorf("%s: %w", figures[i].name, err)
 			}
 			created = append(created, took)
 		}
 		there = partitions
-		rest := idleRest
-		if partitions == 0 {
-			rest = b.seconds(10)
-		}
-		got, err := b.idleLook(all, rest)
+		got, err := b.idleLook(all)
 		if err != nil {
 			return err
 		}
@@ -112,7 +107,7 @@ func (b *bench) idleRound(figures []*idleFigures, steps []int) error {
 }
 
 // idleLook lets the boxes come to rest, and looks at what they do then.
-func (b *bench) idleLook(all []boxes, before time.Duration) ([]idled, error) {
+func (b *bench) idleLook(all []boxes) ([]idled, error) {
 	rest := func(d time.Duration) error {
 		select {
 		case <-b.ctx.Done():
@@ -121,7 +116,7 @@ func (b *bench) idleLook(all []boxes, before time.Duration) ([]idled, error) {
 			return nil
 		}
 	}
-	if err := rest(before); err != nil {
+	if err := rest(idleRest); err != nil {
 		return nil, err
 	}
 	look := func() (found []costs, err error) {
@@ -164,9 +159,9 @@ func (b *bench) idleLook(all []boxes, before time.Duration) ([]idled, error) {
 	return got, nil
 }
 
-// rows are what the steps cost beyond the first, which has no partitions.
+// rows are what the steps cost beyond the first.
 func (f *idleFigures) rows() []row {
-	each := func(step int, value func(empty, now idled) float64) measure.Figures {
+	each := func(step int, value func(first, now idled) float64) measure.Figures {
 		var all measure.Figures
 		for round, now := range f.steps[step] {
 			all = append(all, value(f.steps[0][round], now))
@@ -175,16 +170,16 @@ func (f *idleFigures) rows() []row {
 	}
 	var rows []row
 	for step := 1; step < len(f.steps); step++ {
-		partitions := float64(idleSteps[step])
+		more := float64(idleSteps[step] - idleSteps[0])
 		name := fmt.Sprintf("%d idle partitions, %s: ", idleSteps[step], f.name)
 		memory := row{name: name + "memory each", unit: "KB", durable: "-",
-			cairn: each(step, func(empty, now idled) float64 { return (now.anon - empty.anon) / partitions / 1000 }),
-			note:  "RssAnon more than without partitions, of a box by its replicas"}
+			cairn: each(step, func(first, now idled) float64 { return (now.anon - first.anon) / more / 1000 }),
+			note:  "RssAnon more than with one partition, of a box by its replicas"}
 		switches := row{name: name + "context switches of a box", unit: "1/s", durable: "-",
 			cairn: each(step, func(_, now idled) float64 { return now.switches }),
-			floor: each(step, func(empty, _ idled) float64 { return empty.switches }), note: "floor: the same boxes before there was a partition"}
-		cpu := row{name: name + "processor time of a box, more than without", unit: "ms/s", durable: "-",
-			cairn: each(step, func(empty, now idled) float64 { return now.cpu - empty.cpu })}
+			floor: each(step, func(first, _ idled) float64 { return first.switches }), note: "floor: the same boxes with one partition"}
+		cpu := row{name: name + "processor time of a box, more than with one", unit: "ms/s", durable: "-",
+			cairn: each(step, func(first, now idled) float64 { return now.cpu - first.cpu })}
 		open := row{name: name + "open files and mappings of logs", unit: "files", durable: "-",
 			cairn: each(step, func(_, now idled) float64 { return float64(now.open) })}
 		created := row{name: fmt.Sprintf("%d partitions more, %s: until all are led", idleSteps[step]-idleSteps[step-1], f.name), unit: "s", durable: "-",
