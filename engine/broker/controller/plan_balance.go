@@ -78,7 +78,7 @@ func (o *owner) planBalance(w *work) {
 		}
 		next, changed := elect(w.now, &o.facts, t, tp.Partition, p, preferredElection)
 		if changed && next.Leader == p.Replicas[0] {
-			w.do(set(catalog.StatePath(tp.Topic, tp.Partition), catalog.EncodeState(next)))
+			w.do(setState(t, tp.Partition, next))
 		}
 	}
 }

@@ -49,19 +49,23 @@ func (a *alteration) step(w *work, f *facts) outcome {
 		if w.full() {
 			return again
 		}
-		a.results = append(a.results, ResourceResult{Type: r.Type, Name: r.Name, Err: a.resource(w, r)})
+		err, whole := a.resource(w, r)
+		if !whole {
+			return again
+		}
+		a.results = append(a.results, ResourceResult{Type: r.Type, Name: r.Name, Err: err})
 	}
 	return ready
 }
 
 // resource plans one resource; the order of the checks and their texts are Kafka's (ConfigAdminManager,
-// ConfigurationControlManager).
-func (a *alteration) resource(w *work, r ResourceChange) *Error {
+// ConfigurationControlManager). whole is false when the multi is full and the resource must be stepped again.
+func (a *alteration) resource(w *work, r ResourceChange) (refused *Error, whole bool) {
 	if a.times[resourceKey{r.Type, r.Name}] > 1 {
-		return refuse(kerr.InvalidRequest, "Each resource must appear at most once.")
+		return refuse(kerr.InvalidRequest, "Each resource must appear at most once."), true
 	}
 	if err := checkChanges(r.Changes); err != nil {
-		return err
+		return err, true
 	}
 	switch r.Type {
 	case TopicResource:
@@ -69,11 +73,11 @@ func (a *alteration) resource(w *work, r ResourceChange) *Error {
 	case BrokerResource:
 		return a.broker(w, r)
 	case BrokerLoggerResource:
-		return refuse(kerr.InvalidRequest, "cairn's log level is set with --log-level; it has no loggers of its own names.")
+		return refuse(kerr.InvalidRequest, "cairn's log level is set with --log-level; it has no loggers of its own names."), true
 	case ClientMetricsResource, GroupResource:
-		return refuse(kerr.InvalidRequest, "cairn keeps no settings of this kind of resource yet: type %d.", r.Type)
+		return refuse(kerr.InvalidRequest, "cairn keeps no settings of this kind of resource yet: type %d.", r.Type), true
 	}
-	return refuse(kerr.InvalidRequest, "Unknown resource type %d", r.Type)
+	return refuse(kerr.InvalidRequest, "Unknown resource type %d", r.Type), true
 }
 
 func checkChanges(changes []ConfigChange) *Error {
@@ -150,42 +154,41 @@ func notAppendable(c ConfigChange, topic bool) *Error {
 	return refuse(kerr.InvalidConfig, "Config value %s is not allowed for config key: %s", strings.ToLower(op), c.Name)
 }
 
-func (a *alteration) topic(w *work, r ResourceChange) *Error {
+func (a *alteration) topic(w *work, r ResourceChange) (refused *Error, whole bool) {
 	if r.Name == "" {
-		return refuse(kerr.InvalidRequest, "Default topic resources are not allowed.")
+		return refuse(kerr.InvalidRequest, "Default topic resources are not allowed."), true
 	}
 	if reason := invalidName(r.Name); reason != "" {
-		return refuse(kerr.InvalidTopicException, "Topic name is invalid: %s", reason)
+		return refuse(kerr.InvalidTopicException, "Topic name is invalid: %s", reason), true
 	}
 	next, refused := a.apply(w.now.TopicOverrides(r.Name), r.Changes, true)
 	if refused != nil {
-		return refused
+		return refused, true
 	}
 	if err := w.now.Settings.ValidateTopic(next); err != nil {
-		return refuse(kerr.InvalidConfig, "%v", err)
+		return refuse(kerr.InvalidConfig, "%v", err), true
 	}
 	t := w.now.Topic(r.Name)
 	if t == nil || t.Deleting {
-		return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", r.Name)
+		return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", r.Name), true
 	}
-	write(w, w.now.HasTopicConfig(r.Name), t.Overrides, next, catalog.TopicConfigPath(r.Name))
-	return nil
+	return nil, write(w, r.Name, w.now.HasTopicConfig(r.Name), t.Overrides, next, catalog.TopicConfigPath(r.Name))
 }
 
-func (a *alteration) broker(w *work, r ResourceChange) *Error {
+func (a *alteration) broker(w *work, r ResourceChange) (refused *Error, whole bool) {
 	path := catalog.DefaultBrokerConfigPath()
 	current, exists := w.now.DefaultBrokerOverrides()
 	own := w.now.Settings
 	if r.Name != "" {
 		id, err := strconv.ParseInt(r.Name, 10, 32)
 		if err != nil || strconv.FormatInt(id, 10) != r.Name { // 01 would be broker 1 once more
-			return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: %s", r.Name)
+			return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: %s", r.Name), true
 		}
 		if id < 0 {
-			return refuse(kerr.InvalidRequest, "Invalid negative broker ID.")
+			return refuse(kerr.InvalidRequest, "Invalid negative broker ID."), true
 		}
 		if w.now.Broker(int32(id)) == nil {
-			return refuse(kerr.InvalidRequest, "Unexpected broker id, expected %d, but received %s", w.now.Base().BrokerID, r.Name)
+			return refuse(kerr.InvalidRequest, "Unexpected broker id, expected %d, but received %s", w.now.Base().BrokerID, r.Name), true
 		}
 		path = catalog.BrokerConfigPath(int32(id))
 		current, exists = w.now.BrokerOverrides(int32(id))
@@ -193,23 +196,21 @@ func (a *alteration) broker(w *work, r ResourceChange) *Error {
 	}
 	next, refused := a.apply(current, r.Changes, false)
 	if refused != nil {
-		return refused
+		return refused, true
 	}
 	if err := own.ValidateBroker(next, r.Name != ""); err != nil {
 		kind := kerr.InvalidRequest
 		if invalid := (*settings.Invalid)(nil); errors.As(err, &invalid) && invalid.Config() {
 			kind = kerr.InvalidConfig
 		}
-		return refuse(kind, "%v", err)
+		return refuse(kind, "%v", err), true
 	}
-	before := w.now
-	mark := *w
-	write(w, exists, current, next, path)
-	if err := unkept(before, w.now); err != nil {
-		*w = mark
-		return refuse(kerr.InvalidRequest, "%v", err)
+	after := w.trial()
+	write(after, "", exists, current, next, path)
+	if err := unkept(w.now, after.now); err != nil {
+		return refuse(kerr.InvalidRequest, "%v", err), true
 	}
-	return nil
+	return nil, write(w, "", exists, current, next, path)
 }
 
 // unkept finds a topic whose durability a broker's setting would promise and not keep.
@@ -228,12 +229,43 @@ func unkept(before, after *catalog.Snapshot) error {
 	return nil
 }
 
-// write plans a znode of settings, if it changes.
-func write(w *work, exists bool, current, next map[string]string, path string) {
+// write plans a znode of settings, if it changes, behind the states of partitions whose eligible leaders it ends. They are a topic's,
+// or a broker's where that is empty. It returns false when the multi is full before it.
+func write(w *work, topic string, exists bool, current, next map[string]string, path string) bool {
 	if maps.Equal(current, next) {
-		return
+		return true
 	}
-	w.do(put(exists, path, catalog.EncodeConfig(next)))
+	op := put(exists, path, catalog.EncodeConfig(next))
+	after := w.trial()
+	after.do(op)
+	if after.now.Settings != w.now.Settings {
+		for t := range after.now.Topics() {
+			if !endEligible(w, t) {
+				return false
+			}
+		}
+	} else if topic != "" && !endEligible(w, after.now.Topic(topic)) {
+		return false
+	}
+	w.do(op)
+	return true
+}
+
+// endEligible takes the eligible leaders from the partitions of a topic, as its settings will be, that have enough in-sync replicas
+// then: with fewer to wait for, a leader acknowledges without them (KIP-966; ReplicationControlManager clears them with such a change).
+func endEligible(w *work, t *catalog.Topic) bool {
+	for i, p := range t.Partitions {
+		if len(p.ELR) == 0 || len(p.ISR) < t.Settings.EffectiveMinISR(p.Factor()) {
+			continue
+		}
+		if w.full() {
+			return false
+		}
+		next := p.State()
+		next.ELR, next.ControllerEpoch = nil, w.now.ControllerEpoch
+		w.do(setState(w.now.Topic(t.Name), int32(i), next))
+	}
+	return true
 }
 
 func (a *alteration) answer() { a.done(a.results) }

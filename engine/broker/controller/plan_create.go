@@ -35,6 +35,7 @@ type topicCreation struct {
 	req    NewTopic
 	id     catalog.UUID
 	auto   bool // the replication factor was left to the controller
+	found  bool // an earlier step's topic was there: what is gone then was deleted, and is not made again
 	result *CreatedTopic
 }
 
@@ -114,8 +115,11 @@ func (c *creation) fail(err *Error) {
 // step plans one topic. finished is false when the multi is full or nobody lives who could lead the partitions yet.
 func (t *topicCreation) step(w *work, f *facts, trial bool) (result *CreatedTopic, finished bool) {
 	existing := w.now.Topic(t.req.Name)
-	if existing != nil && existing.ID == t.id && !t.id.IsZero() {
+	switch made := t.made(existing); {
+	case made && !existing.Deleting:
 		return t.continueWith(w, f, existing)
+	case t.found:
+		return &CreatedTopic{Name: t.req.Name, Err: refuse(kerr.UnknownTopicOrPartition, "The topic '%s' was deleted before all its partitions had a leader.", t.req.Name)}, true
 	}
 	refused := func(err *Error) (*CreatedTopic, bool) { return &CreatedTopic{Name: t.req.Name, Err: err}, true }
 	if err := checkName(w.now, t.req.Name); err != nil {
@@ -141,6 +145,15 @@ func (t *topicCreation) step(w *work, f *facts, trial bool) (result *CreatedTopi
 		return t.created(w.now.Topic(t.req.Name)), true
 	}
 	return t.continueWith(w, f, w.now.Topic(t.req.Name))
+}
+
+// made reports whether a topic that is there is the one that an earlier step has made.
+func (t *topicCreation) made(existing *catalog.Topic) bool {
+	if existing == nil || t.id.IsZero() || existing.ID != t.id {
+		return false
+	}
+	t.found = true
+	return true
 }
 
 // continueWith plans the states of a topic that is there, and finds the answer once every partition has one.
@@ -352,6 +365,7 @@ func (e *ensuring) step(w *work, f *facts) outcome {
 	}
 	var finished bool
 	if t != nil {
+		e.creation.made(t)
 		_, finished = e.creation.continueWith(w, f, t)
 	} else {
 		var result *CreatedTopic

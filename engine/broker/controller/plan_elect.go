@@ -82,7 +82,7 @@ func (e *electing) elect(w *work, f *facts, tp TopicPartition) *Error {
 		}
 		return &Error{Kind: kerr.EligibleLeadersNotAvailable}
 	}
-	w.do(set(catalog.StatePath(tp.Topic, tp.Partition), catalog.EncodeState(next)))
+	w.do(setState(t, tp.Partition, next))
 	return nil
 }
 

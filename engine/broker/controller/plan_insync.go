@@ -126,7 +126,7 @@ func (a *inSyncAlteration) alter(w *work, f *facts, at int, change *InSyncChange
 		return nil
 	}
 	a.planned[at] = next
-	w.do(catalog.Op{Kind: catalog.OpSet, Path: catalog.StatePath(t.Name, change.Partition), Data: catalog.EncodeState(next), Version: p.PartitionEpoch})
+	w.do(setState(t, change.Partition, next))
 	return nil
 }
 
@@ -149,12 +149,17 @@ func inOrderOf(replicas, brokers []int32) []int32 {
 }
 
 // eligibleLeaders are those that leave the ISR, or are eligible already, while fewer are in sync than must be (KIP-966): the high
-// watermark rests then, and they have all that is acknowledged.
+// watermark rests then, and they have all that is acknowledged. Where fewer must be than did, and enough are, the leader may have
+// acknowledged without them.
 func eligibleLeaders(t *catalog.Topic, p *catalog.Partition, isr []int32) (elr []int32) {
-	if len(isr) >= t.Settings.EffectiveMinISR(p.Factor()) {
+	before, minimum := p.ELR, t.Settings.EffectiveMinISR(p.Factor())
+	if len(isr) >= minimum {
 		return nil
 	}
-	for _, r := range slices.Concat(p.ELR, p.ISR) {
+	if len(p.ISR) >= minimum {
+		before = nil
+	}
+	for _, r := range slices.Concat(before, p.ISR) {
 		if !slices.Contains(isr, r) && !slices.Contains(elr, r) {
 			elr = append(elr, r)
 		}

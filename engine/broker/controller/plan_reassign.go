@@ -233,7 +233,7 @@ func (r *reshape) set(index int32, to *catalog.Partition, state *catalog.Partiti
 		r.assignment.Assign(index, to)
 	}
 	if state != nil {
-		op := set(catalog.StatePath(r.topic.Name, index), catalog.EncodeState(*state))
+		op := setState(r.topic, index, *state)
 		r.ops = append(r.ops, op)
 		r.size += op.Size()
 	}

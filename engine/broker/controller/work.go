@@ -55,6 +55,12 @@ func set(path string, data []byte) catalog.Op {
 	return catalog.Op{Kind: catalog.OpSet, Path: path, Data: data, Version: catalog.AnyVersion}
 }
 
+// setState sets the state of a partition of t as it is now. The version is named: what is planned behind it in the same multi
+// is judged by the one that it makes.
+func setState(t *catalog.Topic, index int32, state catalog.PartitionState) catalog.Op {
+	return catalog.Op{Kind: catalog.OpSet, Path: catalog.StatePath(t.Name, index), Data: catalog.EncodeState(state), Version: t.Partition(index).PartitionEpoch}
+}
+
 func remove(path string) catalog.Op {
 	return catalog.Op{Kind: catalog.OpDelete, Path: path, Version: catalog.AnyVersion}
 }

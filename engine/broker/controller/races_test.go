@@ -1,0 +1,104 @@
+package controller
+
+import (
+	"testing"
+	"time"
+
+	"cairn/engine/broker/catalog"
+)
+
+// started is a room whose controller leads, with brokers, behind some commands.
+func started(brokers int, commands ...[]string) *room {
+	r := newRoom(1, Config{PartitionsMax: 5000})
+	r.run([]string{"lead"})
+	for i := range brokers {
+		r.run([]string{"register", string(rune('0' + i))})
+	}
+	for _, c := range commands {
+		r.run(c)
+	}
+	return r
+}
+
+// A change of in-sync replicas behind a reassignment of the same new partition, in one multi, names an old state: it is refused, and
+// nothing waits for it.
+func TestInSyncBehindAReassignment(t *testing.T) {
+	r := started(4, []string{"create", "t", "assign=0,1"})
+	s := r.catalog.Current()
+	topic, before := s.Topic("t"), r.tree.multis
+	p := topic.Partition(0)
+	reassigned, asked := false, false
+	r.c.AlterReassignments(AlterReassignments{Timeout: time.Minute, Partitions: []Reassignment{{TopicPartition{"t", 0}, []int32{0, 2}}}},
+		func(x []PartitionResult) { reassigned = x[0].Err == nil })
+	r.c.AlterInSync(AlterInSync{Broker: 0, BrokerEpoch: s.Broker(0).Epoch, Partitions: []InSyncChange{{
+		Topic: topic.ID, Partition: 0, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, InSync: []InSyncReplica{{0, s.Broker(0).Epoch}}}}},
+		func(x []InSyncResult) { asked = x[0].Err != nil })
+	r.settle()
+	if !reassigned || !asked || r.tree.multis > before+2 {
+		t.Fatalf("reassigned: %v, in sync refused: %v, %d multis", reassigned, asked, r.tree.multis-before)
+	}
+}
+
+// Who is eligible with a larger min.insync.replicas alone is not any more in the moment in which a smaller one holds: the leader
+// acknowledges without it from then on.
+func TestASmallerMinimumEndsEligibleLeaders(t *testing.T) {
+	for name, alter := range map[string][]string{
+		"topic":   {"alter", "topic", "t", "min.insync.replicas=1"},
+		"cluster": {"alter", "broker", "", "min.insync.replicas=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			create := []string{"create", "t", "assign=1,2"}
+			if name == "topic" {
+				create = append(create, "min.insync.replicas=2")
+			}
+			r := started(3, []string{"alter", "broker", "", "min.insync.replicas=2"}, create, []string{"insync", "1", "t:0", "1"})
+			if p := r.catalog.Current().Topic("t").Partition(0); len(p.ELR) != 1 {
+				t.Fatalf("eligible before: %v", p.ELR)
+			}
+			seen := false
+			r.catalog.OnChange(func(_, s *catalog.Snapshot) {
+				topic := s.Topic("t")
+				if p := topic.Partition(0); topic.Settings.EffectiveMinISR(p.Factor()) == 1 {
+					seen = true
+					if len(p.ELR) > 0 {
+						t.Errorf("broker 1 may acknowledge alone, and %v may be elected", p.ELR)
+					}
+				}
+			})
+			r.run(alter)
+			if !seen {
+				t.Fatalf("not altered: %s", r.out.String())
+			}
+		})
+	}
+}
+
+// The setting may be applied by a controller of an older build, which leaves them as they were.
+func TestEligibleLeadersOfALargerMinimum(t *testing.T) {
+	r := started(3, []string{"create", "t", "assign=1,2", "min.insync.replicas=2"}, []string{"insync", "1", "t:0", "1"})
+	r.tree.apply([]catalog.Op{set(catalog.TopicConfigPath("t"), catalog.EncodeConfig(map[string]string{"min.insync.replicas": "1"}))})
+	r.run([]string{"unregister", "1"})
+	if p := r.catalog.Current().Topic("t").Partition(0); p.Leader == 2 {
+		t.Fatalf("broker 2 leads, which lacks what broker 1 has acknowledged alone: %+v", p)
+	}
+}
+
+// A topic that is deleted before the request that makes it is done does not come back.
+func TestATopicDeletedWhileItIsMadeStaysDeleted(t *testing.T) {
+	r := started(2)
+	r.mute = true
+	r.run([]string{"register", "2"}) // it does not say what its logs hold: nothing is led by it yet
+	var answer *CreatedTopic
+	r.c.CreateTopics(CreateTopics{Timeout: 20 * time.Second, Topics: []NewTopic{{Name: "t", Partitions: -1, ReplicationFactor: -1,
+		Assignments: []Assignment{{0, []int32{0}}, {1, []int32{2}}}}}}, func(x []CreatedTopic) { answer = &x[0] })
+	r.settle()
+	if r.catalog.Current().Topic("t") == nil || answer != nil {
+		t.Fatal("it is not there, or done already")
+	}
+	before := r.tree.multis
+	r.run([]string{"delete", "t"})
+	r.settle()
+	if r.catalog.Current().Topic("t") != nil || answer == nil || answer.Err == nil || r.tree.multis > before+10 {
+		t.Fatalf("answered %+v, %d multis: %s", answer, r.tree.multis-before, r.out.String())
+	}
+}
