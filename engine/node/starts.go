@@ -72,14 +72,14 @@ func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart,
 			}
 		}
 	}
-	timer := time.AfterFunc(wait, w.end)
-	gone, stopped := context.AfterFunc(ctx, w.end), context.AfterFunc(b.running, w.end)
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	stopped := context.AfterFunc(b.running, cancel)
 	w.done = func(late []bool) {
-		timer.Stop()
-		gone()
+		cancel()
 		stopped()
 		done(late)
 	}
+	context.AfterFunc(ctx, w.end) // at once where the wait is over: all that end needs is there
 	for _, id := range slices.Sorted(maps.Keys(boxes)) {
 		w.ask(id, boxes[id])
 	}

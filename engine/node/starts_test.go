@@ -13,6 +13,7 @@ import (
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/kafkaserver"
 	"cairn/engine/broker/replica"
+	"cairn/platform/clock"
 )
 
 // What was deleted is gone on every replica when the answer comes, so that no leader after this one brings it back. A follower that
@@ -184,4 +185,26 @@ func TestAWaitForStartsEnds(t *testing.T) {
 	got = wait(t.Context(), time.Hour)
 	s.stop(lead)
 	<-got
+}
+
+// A deletion may be over before it waits: without time, and for a client that has gone.
+func TestAWaitThatIsOverBeforeItBegins(t *testing.T) {
+	n := &Node{}
+	n.deps.Clock = clock.System()
+	b := &broker{n: n, catalog: catalog.New(catalog.Base{}, nil)}
+	b.running, b.stop = context.WithCancel(context.Background())
+	defer b.stop()
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 3000 {
+		for _, ctx := range []context.Context{gone, context.Background()} {
+			answered := make(chan int, 1)
+			b.awaitStarts(ctx, []kafkaserver.LogStart{{Topic: "t"}}, 0, func(late []bool) { answered <- len(late) })
+			select {
+			case <-answered:
+			case <-time.After(10 * time.Second):
+				t.Fatal("not answered")
+			}
+		}
+	}
 }
