@@ -44,15 +44,16 @@ type broker struct {
 	groups      *coordinator.Coordinator
 	server      *kafkaserver.Server
 
-	enroll      func(catalog.Registration, func(error)) // the tree's Register; a test's fails
-	brokerEpoch atomic.Int64                            // of this box's registration, as the catalog shows it; 0 while it shows none
-	running     context.Context                         // is over when the box stops: nothing is waited for any more
-	stop        context.CancelFunc                      // ends running
-	stopping    atomic.Bool                             // the box stops: it registers no more
-	telling     atomic.Bool                             // tellDirectories is at work
-	usedTenths  atomic.Int32                            // of the space for logs, as the cluster is to know it
-	settled     func()                                  // what begin was given; set before the catalog follows the tree
-	seen        bool                                    // the catalog has shown this start of the box; of the goroutine that applies entries
+	enroll      func(catalog.Registration, func(error))  // the tree's Register; a test's fails
+	brokerEpoch atomic.Int64                             // of this box's registration, as the catalog shows it; 0 while it shows none
+	running     context.Context                          // is over when the box stops: nothing is waited for any more
+	stop        context.CancelFunc                       // ends running
+	stopping    atomic.Bool                              // the box stops: it registers no more
+	telling     atomic.Bool                              // tellDirectories is at work
+	usedTenths  atomic.Int32                             // of the space for logs, as the cluster is to know it
+	offline     atomic.Pointer[map[catalog.UUID][]int32] // what the topics room said last
+	settled     func()                                   // what begin was given; set before the catalog follows the tree
+	seen        bool                                     // the catalog has shown this start of the box; of the goroutine that applies entries
 }
 
 // openBroker opens the wing's rooms from the bottom up: the catalog follows the tree, then the logs, then the server's
@@ -151,7 +152,7 @@ func (b *broker) openLogs() error {
 		},
 		topics.Deps{
 			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: b.opened(), Shards: b.shards,
-			GoodClock: b.goodClock, Led: b.led, Follow: b.followPartition, Opened: b.register,
+			GoodClock: b.goodClock, Led: b.led, Follow: b.followPartition, Offline: b.partitionsOffline, Opened: b.register,
 		})
 	n.closes("topics", b.topics.Close)
 	return nil
@@ -265,7 +266,7 @@ func (b *broker) register() {
 		ID: b.n.id.box, Incarnation: b.incarnation, Memory: b.n.cfg.Limits.Memory, Started: b.n.deps.Clock.Now().Wall,
 		CleanStop: b.cleanStop(), Rack: b.catalog.Current().Settings.Text("broker.rack"),
 		Endpoints: []catalog.Endpoint{{Listener: listenerName, Security: "PLAINTEXT", Host: host, Port: int32(port)}},
-		LogDirs:   b.logDirs(), UsedTenths: int(b.usedTenths.Load()),
+		LogDirs:   b.logDirs(), UsedTenths: int(b.usedTenths.Load()), Offline: b.offlineNow(),
 	}
 	b.enroll(broker.Registration(), func(err error) {
 		if err == nil || errors.Is(err, catalog.ErrClosed) {

@@ -69,6 +69,34 @@ func TestAFailedLogDirectoryHandsOn(t *testing.T) {
 	}
 }
 
+// A replica whose log is lost while its box is down does not lead and is not in sync, however the boxes come back: another leads, and it
+// begins anew from there by itself.
+func TestALostReplicaBeginsAnew(t *testing.T) {
+	s := threeBrokers(t)
+	c := s.kafka()
+	if _, err := kadm.NewClient(c).CreateTopic(context30(t), 1, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, c, "t", 0, 100)
+	s.whole("t")
+	c.Close()
+	box := uint64(s.nodes[1].broker.catalog.Current().Topic("t").Partition(0).Leader)
+	for id := range s.configs {
+		s.stop(id)
+	}
+	if err := os.RemoveAll(filepath.Join(s.configs[box].Data, "topics", "t-0")); err != nil {
+		t.Fatal(err)
+	}
+	for id := range s.configs {
+		s.open(id)
+	}
+	for id := range s.configs {
+		s.ready(id)
+	}
+	s.whole("t")
+	consumeAll(t, s.kafka(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())), 100)
+}
+
 // Partitions are spread over the log directories of a box. Without one of them the box starts, the partitions of the others are there, and
 // its own are offline and not made empty; when it is back they are whole.
 func TestSeveralLogDirectories(t *testing.T) {

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -154,9 +155,23 @@ func (b *broker) logDirs() (list []catalog.LogDir) {
 	return list
 }
 
-// outdated reports whether this start's registration names a log directory that has failed since, or another space.
+// partitionsOffline is told by the topics room which partitions this box cannot serve, and tells the cluster, which has others lead them.
+func (b *broker) partitionsOffline(list map[catalog.UUID][]int32) {
+	b.offline.Store(&list)
+	b.n.deps.Runtime.Spawn("tell of partitions", func() { b.tellDirectories(b.catalog.Current()) }, func() {})
+}
+
+func (b *broker) offlineNow() map[catalog.UUID][]int32 {
+	if list := b.offline.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// outdated reports whether this start's registration names a log directory that has failed since, other partitions that are offline, or
+// another space.
 func (b *broker) outdated(r *catalog.Broker) bool {
-	return r != nil && r.Incarnation == b.incarnation && (r.UsedTenths != int(b.usedTenths.Load()) || slices.ContainsFunc(b.dirs, func(d logDir) bool {
+	return r != nil && r.Incarnation == b.incarnation && (r.UsedTenths != int(b.usedTenths.Load()) || !maps.EqualFunc(r.Offline, b.offlineNow(), slices.Equal[[]int32]) || slices.ContainsFunc(b.dirs, func(d logDir) bool {
 		return d.dir != nil && d.dir.Failed() != nil && r.HasDirectory(catalog.UUID(d.dir.ID()))
 	}))
 }
@@ -198,15 +213,14 @@ func (b *broker) watchSpace() {
 	})
 }
 
-// tellDirectories brings this box's registration up to date where it names a log directory that has failed since (KIP-858), or another
-// space.
+// tellDirectories brings this box's registration up to date where it is outdated (KIP-858).
 func (b *broker) tellDirectories(s *catalog.Snapshot) {
 	r := s.Broker(b.n.id.box)
 	if !b.outdated(r) || b.stopping.Load() || !b.telling.CompareAndSwap(false, true) {
 		return
 	}
 	changed := *r
-	changed.LogDirs, changed.UsedTenths = b.logDirs(), int(b.usedTenths.Load())
+	changed.LogDirs, changed.UsedTenths, changed.Offline = b.logDirs(), int(b.usedTenths.Load()), b.offlineNow()
 	znode := changed.Registration()
 	_, version, ok := b.tree.Read(znode.Path)
 	if !ok {

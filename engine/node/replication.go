@@ -39,7 +39,8 @@ func (b *broker) openFetcher() error {
 
 // replicaDeps is the outside of the shards.
 func (b *broker) replicaDeps() replica.Deps {
-	deps := replica.Deps{Runtime: b.n.deps.Runtime, Observer: b.n.deps.Observer, Moved: func() { b.topics.Moved() }}
+	deps := replica.Deps{Runtime: b.n.deps.Runtime, Observer: b.n.deps.Observer, Moved: func() { b.topics.Moved() },
+		Failed: func(r *replica.Replica) { b.topics.Failed(r) }}
 	if b.fetcher != nil {
 		deps.Vouched, deps.Propose = b.fetcher.Vouched, b.proposeInSync
 	}

@@ -35,10 +35,16 @@ type Broker struct {
 	LogDirs  []LogDir
 	// UsedTenths is how much of the space for logs is used, in tenths, 0 to 10.
 	UsedTenths int
-	Memory     uint64    // bytes that the box may use
-	Started    time.Time // wall time of the registration, for people
-	CleanStop  bool      // the incarnation before this one stopped cleanly
+	// Offline are partitions, by topic, whose replica the broker cannot serve though it has its log directory: a damaged or missing
+	// log, more partitions than it may hold. At most OfflineMax are named.
+	Offline   map[UUID][]int32
+	Memory    uint64    // bytes that the box may use
+	Started   time.Time // wall time of the registration, for people
+	CleanStop bool      // the incarnation before this one stopped cleanly
 }
+
+// OfflineMax bounds the partitions that a registration names as offline: it is one znode.
+const OfflineMax = 2000
 
 // Endpoint finds a listener by name.
 func (b *Broker) Endpoint(listener string) (Endpoint, bool) {

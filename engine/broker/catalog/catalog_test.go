@@ -119,7 +119,7 @@ func drawChanges(t *rapid.T) []Change {
 		case 8:
 			write(DefaultBrokerConfigPath(), EncodeConfig(map[string]string{"log.retention.ms": fmt.Sprint(zxid * 10)}))
 		case 9:
-			write(BrokerPath(1), EncodeBroker(&Broker{Rack: "r", Endpoints: []Endpoint{{"PLAINTEXT", "PLAINTEXT", "", 9092}}, LogDirs: []LogDir{{ID: UUID{9}, Path: "/x"}}}))
+			write(BrokerPath(1), EncodeBroker(&Broker{Rack: "r", Endpoints: []Endpoint{{"PLAINTEXT", "PLAINTEXT", "", 9092}}, LogDirs: []LogDir{{ID: UUID{9}, Path: "/x"}}, Offline: map[UUID][]int32{{byte(zxid)}: {0, 2}}}))
 		case 10:
 			write(ControllerEpochPath, EncodeControllerEpoch(int32(zxid)))
 			write(ProducerIDBlockPath, EncodeProducerIDBlock(ProducerIDBlock{Broker: 1, Start: zxid, End: zxid + 999}))

@@ -181,20 +181,21 @@ func decodeState(data []byte) (PartitionState, error) {
 }
 
 type brokerJSON struct {
-	Version     int               `json:"version"`
-	Host        *string           `json:"host"`
-	Port        int32             `json:"port"`
-	JMXPort     int32             `json:"jmx_port"`
-	Timestamp   string            `json:"timestamp"`
-	Endpoints   []string          `json:"endpoints"`
-	Security    map[string]string `json:"listener_security_protocol_map"`
-	Rack        *string           `json:"rack,omitempty"`
-	Features    map[string]any    `json:"features"`
-	Incarnation string            `json:"incarnation"`
-	LogDirs     []logDirJSON      `json:"log_dirs"`
-	UsedTenths  int               `json:"used_tenths,omitempty"`
-	Memory      uint64            `json:"memory,omitempty"`
-	CleanStop   bool              `json:"clean_stop"`
+	Version     int                `json:"version"`
+	Host        *string            `json:"host"`
+	Port        int32              `json:"port"`
+	JMXPort     int32              `json:"jmx_port"`
+	Timestamp   string             `json:"timestamp"`
+	Endpoints   []string           `json:"endpoints"`
+	Security    map[string]string  `json:"listener_security_protocol_map"`
+	Rack        *string            `json:"rack,omitempty"`
+	Features    map[string]any     `json:"features"`
+	Incarnation string             `json:"incarnation"`
+	LogDirs     []logDirJSON       `json:"log_dirs"`
+	UsedTenths  int                `json:"used_tenths,omitempty"`
+	Offline     map[string][]int32 `json:"offline,omitempty"`
+	Memory      uint64             `json:"memory,omitempty"`
+	CleanStop   bool               `json:"clean_stop"`
 }
 
 type logDirJSON struct {
@@ -219,6 +220,12 @@ func EncodeBroker(b *Broker) []byte {
 	}
 	if b.Rack != "" {
 		j.Rack = &b.Rack
+	}
+	for id, list := range b.Offline {
+		if j.Offline == nil {
+			j.Offline = make(map[string][]int32, len(b.Offline))
+		}
+		j.Offline[id.String()] = list
 	}
 	for name, r := range b.Features {
 		j.Features[name] = map[string]int16{"min_version": r[0], "max_version": r[1]}
@@ -263,6 +270,16 @@ func decodeBroker(data []byte) (*Broker, error) {
 			return nil, fmt.Errorf("broker's log directory: %w", err)
 		}
 		b.LogDirs = append(b.LogDirs, LogDir{ID: id, Path: d.Path, Failed: d.Failed})
+	}
+	for text, list := range j.Offline {
+		id, err := ParseUUID(text)
+		if err != nil {
+			return nil, fmt.Errorf("broker's offline partitions: %w", err)
+		}
+		if b.Offline == nil {
+			b.Offline = make(map[UUID][]int32, len(j.Offline))
+		}
+		b.Offline[id] = list
 	}
 	b.Features = featuresOf(j.Features)
 	return b, nil

@@ -7,6 +7,9 @@ const NoLeader int32 = -1
 
 // Partition is one partition as the tree has it. It is immutable, the slices included.
 type Partition struct {
+	// Topic is the topic's id, and Index the partition's number.
+	Topic UUID
+	Index int32
 	// Replicas are the brokers that hold the partition, the preferred leader first. It comes from the topic's znode.
 	Replicas []int32
 	// Adding and Removing are the replicas that a reassignment adds and removes (KIP-455).

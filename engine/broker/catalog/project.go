@@ -207,7 +207,7 @@ func (p *projection) topicNode(c Change, name string, below []string) error {
 // partitionState takes a change of a partition's state into part.
 func partitionState(part *Partition, c Change) error {
 	if c.Kind == Deleted {
-		*part = Partition{Replicas: part.Replicas, Adding: part.Adding, Removing: part.Removing, Leader: NoLeader, Node: part.Node}
+		*part = Partition{Topic: part.Topic, Index: part.Index, Replicas: part.Replicas, Adding: part.Adding, Removing: part.Removing, Leader: NoLeader, Node: part.Node}
 		return nil
 	}
 	s, err := decodeState(c.Data)
@@ -274,6 +274,7 @@ func (p *projection) assign(t *Topic, a TopicAssignment, version int32) {
 			part = *t.Partitions[i]
 		}
 		byBroker := part.State().Directories
+		part.Topic, part.Index = a.ID, int32(i)
 		part.Replicas, part.Adding, part.Removing = replicas, a.Adding[int32(i)], a.Removing[int32(i)]
 		if part.HasState {
 			part.Directories = directoriesOf(replicas, byBroker)

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	"cairn/engine/broker/settings"
@@ -167,14 +168,15 @@ func (s *Snapshot) Elected(p *Partition, brokerEpoch int64) bool {
 	return brokerEpoch == p.LeaderBrokerEpoch || s.base.oldLeaders
 }
 
-// ReplicaOnline reports whether a broker can serve its replica: it is registered and has the replica's log directory.
+// ReplicaOnline reports whether a broker can serve its replica: it is registered, has the replica's log directory, and does not say
+// that the replica is offline.
 func (s *Snapshot) ReplicaOnline(p *Partition, broker int32) bool {
 	b := s.Broker(broker)
 	if b == nil {
 		return false
 	}
 	dir := p.Directory(broker)
-	return dir.Reserved() || b.HasDirectory(dir)
+	return (dir.Reserved() || b.HasDirectory(dir)) && !slices.Contains(b.Offline[p.Topic], p.Index)
 }
 
 // Forgetful reports whether a broker's replica may lack what was acknowledged: the topic is acknowledged from memory

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -100,5 +101,35 @@ func TestATopicDeletedWhileItIsMadeStaysDeleted(t *testing.T) {
 	r.settle()
 	if r.catalog.Current().Topic("t") != nil || answer == nil || answer.Err == nil || r.tree.multis > before+10 {
 		t.Fatalf("answered %+v, %d multis: %s", answer, r.tree.multis-before, r.out.String())
+	}
+}
+
+// A broker that cannot serve its replica, though it has the log directory, neither leads nor is in sync, and is let in again once it
+// can.
+func TestAReplicaThatItsBrokerCannotServe(t *testing.T) {
+	r := started(3, []string{"create", "t", "assign=0,1,2:1,0,2"})
+	say := func(offline map[catalog.UUID][]int32) {
+		b := *r.catalog.Current().Broker(0)
+		b.Offline = offline
+		r.tree.apply([]catalog.Op{set(b.Registration().Path, b.Registration().Data)})
+		r.settle()
+	}
+	partition := func(i int32) *catalog.Partition { return r.catalog.Current().Topic("t").Partition(i) }
+	say(map[catalog.UUID][]int32{r.catalog.Current().Topic("t").ID: {0}})
+	if p := partition(0); p.Leader != 1 || slices.Contains(p.ISR, 0) || p.LeaderEpoch != 1 {
+		t.Fatalf("%+v", p)
+	}
+	if p := partition(1); len(p.ISR) != 3 {
+		t.Fatalf("another partition: %+v", p)
+	}
+	r.run([]string{"insync", "1", "t:0", "0,1,2"})
+	r.run([]string{"elect", "preferred", "t:0"})
+	if p := partition(0); p.Leader != 1 || slices.Contains(p.ISR, 0) {
+		t.Fatalf("let in though it is offline: %+v\n%s", p, r.out.String())
+	}
+	say(nil)
+	r.run([]string{"insync", "1", "t:0", "0,1,2"})
+	if p := partition(0); len(p.ISR) != 3 {
+		t.Fatalf("not let in again: %+v\n%s", p, r.out.String())
 	}
 }

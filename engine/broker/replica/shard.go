@@ -289,6 +289,9 @@ func (s *shard) fail(r *Replica, err error) {
 	s.deps.Observer.Log.Error("partition stopped", "topic", r.tp.Topic, "partition", r.tp.Partition, "error", err)
 	s.refuse(r, err)
 	s.refuseStarts(r, err)
+	if s.deps.Failed != nil {
+		s.deps.Failed(r)
+	}
 }
 
 // refuse answers everything that waits with err.

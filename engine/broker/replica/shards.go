@@ -33,6 +33,8 @@ type Deps struct {
 	Observer *observe.Observer
 	// Moved is called, on a shard's goroutine, when high watermarks have moved since the last checkpoint; it only posts.
 	Moved func()
+	// Failed is called, on a shard's goroutine, when a replica has become unusable; it only posts. It may be nil.
+	Failed func(r *Replica)
 	// Vouched is called, on a shard's goroutine, when a follower may vouch for more (View.Vouches); it only posts. Propose asks the controller for another ISR, without the leader, on top of the
 	// partition epoch, and calls done once: written is false where the controller has refused it; where nobody knows, done
 	// is not called, and the catalog says what came of it. Both may be nil.

@@ -35,7 +35,7 @@ func (o *owner) openNext() {
 		p.phase, p.held = phaseOpening, true
 		o.opening++
 		o.held++
-		work := opening{dir: dir, shards: o.deps.Shards, tp: p.tp, topicID: seglog.ID(p.topicID), config: p.config, remove: p.remove}
+		work := opening{dir: dir, shards: o.deps.Shards, tp: p.tp, topicID: seglog.ID(p.topicID), config: p.config, remove: p.remove, anew: p.anew}
 		var opened *replica.Replica
 		var openErr error
 		o.deps.Runtime.Spawn("open "+p.describe(), func() {
@@ -97,6 +97,7 @@ type opening struct {
 	topicID seglog.ID
 	config  *replica.Config
 	remove  bool // it is opened to be deleted
+	anew    bool // what is there is damaged or lost, and others have all of it
 }
 
 // run opens the partition's log, or creates the log of a replica that is new here.
@@ -116,6 +117,9 @@ func (w *opening) run() (*replica.Replica, error) {
 // openLog opens the log. A partition that the directory's checkpoint knows but that is not there was lost: it is never
 // made empty.
 func (w *opening) openLog() (*seglog.Log, error) {
+	if w.anew && !w.remove {
+		return w.beginAnew("what is damaged, and others have")
+	}
 	log, err := w.dir.Open(w.tp, w.config.Log)
 	if w.remove && errors.Is(err, seglog.ErrCorrupt) {
 		log, err = w.dir.OpenDamaged(w.tp, w.config.Log) // what is damaged goes with the rest
@@ -135,23 +139,23 @@ func (w *opening) openLog() (*seglog.Log, error) {
 		if err := log.Close(); err != nil {
 			return nil, err
 		}
-		return w.anew("the directory of another topic of that name")
+		return w.beginAnew("the directory of another topic of that name")
 	case errors.Is(err, seglog.ErrNotExist):
 		if known {
-			return nil, fmt.Errorf("its directory in %s is missing although the checkpoint there knows it", w.dir.Path())
+			return nil, fmt.Errorf("its directory in %s %w", w.dir.Path(), errMissing)
 		}
 		return w.dir.Create(w.tp, w.topicID, w.config.Log)
 	case errors.Is(err, seglog.ErrCorrupt) && w.anothers():
-		return w.anew("the damaged directory of another topic of that name")
+		return w.beginAnew("the damaged directory of another topic of that name")
 	case !known && namelessAfterCrash(err):
-		return w.anew("a directory whose creation a crash has cut")
+		return w.beginAnew("a directory whose creation a crash has cut")
 	}
 	return nil, err
 }
 
-// anew sets aside what is there, and creates the log; for a partition that is to be deleted setting aside is all.
-func (w *opening) anew(what string) (*seglog.Log, error) {
-	if err := w.dir.SetAside(w.tp); err != nil {
+// beginAnew sets aside what is there, and creates the log; for a partition that is to be deleted setting aside is all.
+func (w *opening) beginAnew(what string) (*seglog.Log, error) {
+	if err := w.dir.SetAside(w.tp); err != nil && !(w.anew && errors.Is(err, seglog.ErrNotExist)) {
 		return nil, fmt.Errorf("set aside %s: %w", what, err)
 	}
 	if w.remove {
@@ -186,7 +190,8 @@ func (o *owner) onOpened(p *part, r *replica.Replica, err error) {
 		o.offline(p, err)
 		return
 	}
-	p.phase, p.replica = phaseOpen, r
+	p.phase, p.replica, p.anew = phaseOpen, r, false
+	o.serves(p, true)
 	if p.remove || o.stopping != nil {
 		o.closePart(p)
 		return
@@ -208,6 +213,8 @@ func (o *owner) offline(p *part, err error) {
 		o.forget(p)
 		return
 	}
+	o.serves(p, false)
+	p.anew = false
 	p.phase, p.err = phaseOffline, fmt.Errorf("%w: %s: %w", ErrOffline, p.describe(), err)
 	o.table.set(p.tp.Topic, p.tp.Partition, entry{err: p.err})
 	level, full := slog.LevelError, errors.Is(err, seglog.ErrFull)
@@ -218,6 +225,7 @@ func (o *owner) offline(p *part, err error) {
 		o.refusedAt = o.now.Mono + refusedAgain
 	}
 	o.deps.Observer.Log.Log(context.Background(), level, "partition is offline", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
+	o.renew(p)
 }
 
 // closePart ends a partition here, with its files where it was deleted.
@@ -265,6 +273,7 @@ func (o *owner) forget(p *part) {
 		return
 	}
 	delete(o.parts, p.tp)
+	o.serves(p, true)
 	o.markUncleanable(p, false)
 	o.table.remove(p.tp.Topic, p.tp.Partition)
 	if o.stopping != nil {

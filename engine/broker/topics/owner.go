@@ -25,6 +25,7 @@ const (
 	msgCatalog kind = iota
 	msgStart
 	msgMoved
+	msgFailed
 	msgOpened
 	msgClosed
 	msgLed
@@ -83,6 +84,8 @@ type part struct {
 	led      bool                 // and was confirmed
 	refused  bool                 // a full device did not let it be opened
 	broken   bool                 // the replica cannot lead: it has failed
+	anew     bool                 // it is damaged or lost, others have all of it, and it begins anew
+	unserved bool                 // it could not be opened, or has failed since, and is not open again
 	held     bool                 // counts among the partitions that this box has open
 	epoch    int32                // last epoch sent by Lead or Resign
 	members  partition.Membership // last sent by Lead
@@ -129,6 +132,7 @@ type owner struct {
 	compacted  compactMetrics
 
 	retainAt, checkpointAt time.Duration
+	offlineMoved           bool          // parts have become, or are no more, unserved
 	refusedAt              time.Duration // when what a full device refused to open is tried again; 0: nothing was
 	removedBytes           *observe.Counter
 }
@@ -162,6 +166,8 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 				o.checkpointAt = now.Mono + o.cfg.CheckpointInterval
 			}
 			o.compactSoon()
+		case msgFailed:
+			o.onFailed(m.replica)
 		case msgOpened:
 			o.onOpened(m.part, m.replica, m.err)
 		case msgClosed:
@@ -189,6 +195,7 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 		o.follow()
 	}
 	o.openNext()
+	o.sayOffline() // before what tells the node to register
 	o.sayOpened()
 	o.saySettled()
 	o.sayDropped()
@@ -279,8 +286,9 @@ func (o *owner) follow() {
 		}
 	})
 	if !catalog.SameBrokers(before, after) {
-		for _, p := range o.sorted() { // a registration decides who may lead
+		for _, p := range o.sorted() { // a registration decides who may lead, and who is offline
 			o.applyLeadership(p)
+			o.renew(p)
 		}
 	}
 }
@@ -353,6 +361,7 @@ func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
 		o.table.set(p.tp.Topic, p.tp.Partition, entry{err: ErrOpening})
 		o.queue = append(o.queue, p)
 	}
+	o.renew(p)
 	if p.phase != phaseOpen {
 		return // onOpened takes the newest
 	}

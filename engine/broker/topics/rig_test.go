@@ -40,6 +40,8 @@ type rig struct {
 	led    []string // what Led was told
 	follow []string // what Follow was told
 	opened int
+	// offline is what Offline was told last.
+	offline map[catalog.UUID][]int32
 }
 
 const box = 1
@@ -62,7 +64,7 @@ func openBox(t *testing.T, fs *vfs.Mem, seed uint64, change ...func(*Config)) *r
 	}
 	g.shards = replica.NewShards(
 		replica.ShardsConfig{Count: 2, QueueMax: 1000, StageBytesMax: 1 << 16, WaitersMax: 10},
-		replica.Deps{Runtime: g.sched, Moved: func() { g.topics.Moved() }})
+		replica.Deps{Runtime: g.sched, Moved: func() { g.topics.Moved() }, Failed: func(r *replica.Replica) { g.topics.Failed(r) }})
 	g.catalog = catalog.New(catalog.Base{BrokerID: box, Static: settings.NewStatic(nil, nil)}, func(p catalog.Problem) { t.Error(p.Path, p.Err) })
 	g.cfg = Config{BrokerID: box, Incarnation: incarnation, Log: seglog.DefaultConfig(), ProducersMax: 10, OpensMax: 2}
 	for _, f := range change {
@@ -79,7 +81,8 @@ func openBox(t *testing.T, fs *vfs.Mem, seed uint64, change ...func(*Config)) *r
 		Follow: func(r *replica.Replica, leader int32, inSync bool) {
 			g.follow = append(g.follow, fmt.Sprintf("%s-%d %d %v", r.TopicPartition().Topic, r.TopicPartition().Partition, leader, inSync))
 		},
-		Opened: func() { g.opened++ },
+		Offline: func(list map[catalog.UUID][]int32) { g.offline = list },
+		Opened:  func() { g.opened++ },
 	})
 	return g
 }
@@ -102,7 +105,7 @@ func (g *rig) feed(changes ...catalog.Change) {
 
 func (g *rig) registration(incarnation catalog.UUID) catalog.Change {
 	g.epoch = g.zxid + 100
-	b := &catalog.Broker{ID: box, Incarnation: incarnation, LogDirs: []catalog.LogDir{{ID: catalog.UUID(g.dir.ID()), Path: "/data"}}}
+	b := &catalog.Broker{ID: box, Incarnation: incarnation, Offline: g.offline, LogDirs: []catalog.LogDir{{ID: catalog.UUID(g.dir.ID()), Path: "/data"}}}
 	return catalog.Change{Path: catalog.BrokerPath(box), Data: catalog.EncodeBroker(b), Czxid: g.epoch}
 }
 

@@ -64,6 +64,9 @@ type Deps struct {
 	// whether this box counts among those in sync; it only posts. The replica was told of the leader's epoch before. Nil
 	// where nobody follows.
 	Follow func(r *replica.Replica, leader int32, inSync bool)
+	// Offline is told, on the owner's goroutine, which partitions this box holds and cannot serve, by topic, whenever that has changed: not
+	// those of a log directory that has failed or is not there. It only posts, and keeps the map. Nil where nobody asks.
+	Offline func(map[catalog.UUID][]int32)
 	// Opened is called once, when everything that the catalog gave this box at Start is open or offline. The node then
 	// registers the broker: a leader is elected by what its log holds.
 	Opened func()
@@ -160,6 +163,9 @@ func (t *Topics) Dropped(topic catalog.UUID, done func()) {
 func (t *Topics) SweepDue() {
 	t.box.Post(message{kind: msgRemoved, removed: seglog.Removed{Segments: 1}})
 }
+
+// Failed says that a replica has become unusable; the shards call it.
+func (t *Topics) Failed(r *replica.Replica) { t.box.Post(message{kind: msgFailed, replica: r}) }
 
 // Moved says that high watermarks have moved; the shards call it.
 func (t *Topics) Moved() { t.box.Post(message{kind: msgMoved}) }
