@@ -161,7 +161,9 @@ func (b *Broker) InternalTopic(kind string, brokers int) (partitions, replicas i
 	if auto = replicas == 0; auto {
 		replicas = AutoReplication(brokers)
 	}
-	replicas = min(replicas, max(brokers, 1))
+	if most := max(brokers, 1); replicas > most { // Kafka refuses until there are enough; here it grows as they come
+		replicas, auto = most, true
+	}
 	overrides = map[string]string{
 		"cleanup.policy":   "compact",
 		"compression.type": "producer",
@@ -170,7 +172,9 @@ func (b *Broker) InternalTopic(kind string, brokers int) (partitions, replicas i
 	if kind == "transaction.state.log" {
 		overrides["unclean.leader.election.enable"] = "false"
 		if n := b.Int("transaction.state.log.min.isr"); n > 0 {
-			overrides["min.insync.replicas"] = strconv.FormatInt(min(n, int64(replicas)), 10)
+			if overrides["min.insync.replicas"] = strconv.FormatInt(n, 10); n > int64(replicas) {
+				overrides["min.insync.replicas"] = Auto
+			}
 		}
 	}
 	return partitions, replicas, auto, overrides

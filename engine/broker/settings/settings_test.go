@@ -223,3 +223,22 @@ func TestDoubles(t *testing.T) {
 		}
 	}
 }
+
+// One of Kafka's own topics that is made before all boxes are there comes to what was asked for when they are.
+func TestInternalTopicsBeforeAllBrokersAreThere(t *testing.T) {
+	b := NewBroker(NewStatic(nil, map[string]string{
+		"offsets.topic.replication.factor": "3", "transaction.state.log.replication.factor": "2", "transaction.state.log.min.isr": "2"}), nil, nil)
+	for _, c := range []struct {
+		kind              string
+		brokers, replicas int
+		grows             bool
+		minimum           string
+	}{
+		{"offsets.topic", 1, 1, true, ""}, {"offsets.topic", 3, 3, false, ""},
+		{"transaction.state.log", 1, 1, true, Auto}, {"transaction.state.log", 3, 2, false, "2"},
+	} {
+		if _, replicas, grows, overrides := b.InternalTopic(c.kind, c.brokers); replicas != c.replicas || grows != c.grows || overrides["min.insync.replicas"] != c.minimum {
+			t.Errorf("%s with %d brokers: %d replicas, grows %v, min.insync.replicas %q", c.kind, c.brokers, replicas, grows, overrides["min.insync.replicas"])
+		}
+	}
+}
