@@ -31,11 +31,16 @@ type Kafka struct {
 	PipelineMax int
 	// BulkyMax is how many requests whose answers may be as large as the box's state are handled at a time.
 	BulkyMax int
-	// FetchSessionsMax is how many incremental fetch sessions are kept (max.incremental.fetch.session.cache.slots).
+	// FetchSessionsMax is how many incremental fetch sessions of clients are kept (max.incremental.fetch.session.cache.slots).
 	// A client that gets none fetches without one.
 	FetchSessionsMax int
-	// FetchSessionPartitionsMax bounds the partitions of all fetch sessions together.
+	// FetchSessionPartitionsMax bounds the partitions of all these sessions together.
 	FetchSessionPartitionsMax int
+	// FollowSessionsMax is how many fetch sessions of other boxes are kept, beside those of clients: each box has two, and may have
+	// two more for a moment when its connections were lost. A box that gets none copies nothing.
+	FollowSessionsMax int
+	// FollowSessionPartitionsMax bounds the partitions of all these sessions together.
+	FollowSessionPartitionsMax int
 	// FetchPartitionsMax is how many partitions of one client's Fetch may wait for records; those beyond it are looked at only
 	// when the request is answered.
 	FetchPartitionsMax int
@@ -64,6 +69,8 @@ func deriveKafka(memory uint64) Kafka {
 		BulkyMax:                     4,
 		FetchSessionsMax:             1000,
 		FetchSessionPartitionsMax:    int(clamp(memory/(4<<10), 10_000, 500_000)),
+		FollowSessionsMax:            1024,
+		FollowSessionPartitionsMax:   int(clamp(memory/(8<<10), 5000, 500_000)),
 		FetchPartitionsMax:           10_000,
 		OpenBatchBytesMax:            int(clamp(memory/16, 4<<20, 128<<20)),
 		FrameTimeout:                 30 * time.Second,
@@ -91,6 +98,8 @@ func (k Kafka) check(memory uint64) error {
 	case k.PipelineMax < 1 || k.BulkyMax < 1 || k.FetchSessionsMax < 0 || k.FetchPartitionsMax < 1 || k.ProducePartitionsMax < 1:
 		return fmt.Errorf("pipeline %d, bulky requests %d, fetch sessions %d, fetched partitions %d",
 			k.PipelineMax, k.BulkyMax, k.FetchSessionsMax, k.FetchPartitionsMax)
+	case k.FollowSessionsMax < 1 || k.FollowSessionPartitionsMax < 1:
+		return fmt.Errorf("%d fetch sessions of other boxes, %d partitions in them must be positive", k.FollowSessionsMax, k.FollowSessionPartitionsMax)
 	case k.FrameTimeout <= 0 || k.FrameRateMin < 1 || k.StallTimeout <= 0:
 		return fmt.Errorf("Kafka timeouts %v, %d bytes/s, %v must be positive", k.FrameTimeout, k.FrameRateMin, k.StallTimeout)
 	}

@@ -8,6 +8,9 @@ func TestKafkaRelationsHold(t *testing.T) {
 		if err := k.check(memory); err != nil {
 			t.Errorf("%d MiB: %v", memory>>20, err)
 		}
+		if err := Derive(memory).Check(); err != nil {
+			t.Error(err)
+		}
 		if k.FrameBytesMax < 2<<20 {
 			t.Errorf("%d MiB: requests of %d bytes cannot hold one of Kafka's default batches and its neighbours", memory>>20, k.FrameBytesMax)
 		}
@@ -19,6 +22,7 @@ func TestKafkaRelationsHold(t *testing.T) {
 		"no connections":          func(k *Kafka) { k.ConnectionsMax = 0 },
 		"too many connections":    func(k *Kafka) { k.ConnectionsMax = 1 << 20 },
 		"no pipeline":             func(k *Kafka) { k.PipelineMax = 0 },
+		"no follower":             func(k *Kafka) { k.FollowSessionsMax = 0 },
 		"no patience":             func(k *Kafka) { k.StallTimeout = 0 },
 	} {
 		k := deriveKafka(1 << 30)
@@ -26,5 +30,10 @@ func TestKafkaRelationsHold(t *testing.T) {
 		if k.check(1<<30) == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+	l := Derive(1 << 30)
+	l.Kafka.FollowSessionPartitionsMax = 3 * l.Storage.PartitionsMax
+	if l.Check() == nil {
+		t.Error("partitions that their followers have no session for: accepted")
 	}
 }

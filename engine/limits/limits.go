@@ -45,8 +45,15 @@ func (l Limits) Check() error {
 			return fmt.Errorf("limits for %d MiB of memory: %w", l.Memory>>20, err)
 		}
 	}
+	if l.Kafka.FollowSessionPartitionsMax < followersMin*l.Storage.PartitionsMax {
+		return fmt.Errorf("limits for %d MiB of memory: other boxes follow at most %d partitions here, of %d that this one may lead",
+			l.Memory>>20, l.Kafka.FollowSessionPartitionsMax, l.Storage.PartitionsMax)
+	}
 	return nil
 }
+
+// followersMin is how many others must be able to follow all partitions that a box may lead.
+const followersMin = 4
 
 // clamp is v, but at least low and at most high.
 func clamp[T int | int64 | uint64](v, low, high T) T { return min(max(v, low), high) }

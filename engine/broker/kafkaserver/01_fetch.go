@@ -28,8 +28,9 @@ import (
 //
 // On a connection of another box (ServeBox) it is a follower's: it is given everything up to the log's end, and waits for
 // that to move, or for another request to come behind: the follower has more to ask. Where it fetches acknowledges nothing.
-// In a session it looks only at partitions with news (followed.go). The replica id in the request is not looked at, nor believed. A follower that is not in sync is given a throttled replica no
-// faster than leader.replication.throttled.rate (KIP-73).
+// In a session, of which boxes have their own apart from clients', it looks only at partitions with news (followed.go). The replica id
+// in the request is not looked at, nor believed. A follower that is not in sync is given a throttled replica no faster than
+// leader.replication.throttled.rate (KIP-73).
 //
 // A consumer may read from a follower (KIP-392, version 11 on), as far as that knows the high watermark. Where
 // replica.selector.class says so, a leader sends a consumer that names its rack to an in-sync replica in it.
@@ -125,7 +126,7 @@ func (s *Server) handle01Fetch(r *request) {
 
 // open finds out what is asked for: by the request alone, or with its session.
 func (f *fetch) open(req *kmsg.FetchRequest) int16 {
-	sessions := f.s.sessions
+	sessions := f.r.conn.sessions()
 	f.session, f.id, f.full = nil, 0, true
 	f.parts = f.parts[:0]
 	if f.version >= 7 {
@@ -135,8 +136,7 @@ func (f *fetch) open(req *kmsg.FetchRequest) int16 {
 				sessions.end(req.SessionID)
 			}
 			if req.SessionEpoch == sessionEpochInitial {
-				f.session = sessions.begin(f.r.now(), req, f.r.conn.isBox())
-				f.noteSession()
+				f.beginSession(req)
 			}
 		default:
 			s, code := sessions.next(f.r.now(), req)
@@ -169,16 +169,15 @@ func (f *fetch) open(req *kmsg.FetchRequest) int16 {
 	return codeNone
 }
 
-// noteSession has a box's session end with its connection, or when that begins another.
-func (f *fetch) noteSession() {
+// beginSession begins a session. A box's ends with its connection, or when that begins another: before it does, for the two are not
+// to count together.
+func (f *fetch) beginSession(req *kmsg.FetchRequest) {
 	c := f.r.conn
-	if !c.isBox() {
-		return
-	}
 	if c.session != 0 {
-		f.s.sessions.end(c.session)
+		c.sessions().end(c.session)
+		c.session = 0
 	}
-	if c.session = 0; f.session != nil {
+	if f.session = c.sessions().begin(f.r.now(), req); f.session != nil && c.isBox() {
 		c.session = f.session.id
 	}
 }
@@ -217,7 +216,7 @@ func (f *fetch) look(last bool) {
 	f.held = 0
 	f.snap = f.s.deps.Catalog.Current()
 	if f.followed() != nil {
-		f.parts = f.s.sessions.take(f.session, f.parts)
+		f.parts = f.r.conn.sessions().take(f.session, f.parts)
 	}
 	bytes, ready := f.readAll()
 	if ready || bytes >= f.minBytes || last || len(f.parts) == 0 && f.followed() == nil || f.deadline <= f.r.now() {
@@ -464,7 +463,7 @@ func (f *fetch) answer() {
 	f.over = true
 	f.unpark()
 	if f.session != nil {
-		f.s.sessions.settle(f.session, f.parts, !f.full)
+		f.r.conn.sessions().settle(f.session, f.parts, !f.full)
 	}
 	if list := f.followed(); list != nil {
 		f.watch(list)

@@ -62,9 +62,12 @@ type fetchSession struct {
 	followed   *followed     // of another box; nil of a client
 }
 
-// fetchSessions is the bounded cache of sessions.
+// fetchSessions is a bounded cache of sessions. Clients have one, and other boxes another: a follower that gets no session copies
+// nothing, so that it must not lack one for what clients hold (Kafka's privileged sessions put others out, FetchSession.scala), and
+// no client that guesses an id comes to a follower's session.
 type fetchSessions struct {
 	max, partitionsMax int
+	boxes              bool // the sessions are other boxes'
 	draw               func() int32
 
 	mu         sync.Mutex // protects the fields below and all sessions; nothing is called while it is held
@@ -80,6 +83,21 @@ func newFetchSessions(l limits.Kafka, draw func() int32) *fetchSessions {
 	}
 }
 
+func newFollowSessions(l limits.Kafka, draw func() int32) *fetchSessions {
+	return &fetchSessions{
+		max: l.FollowSessionsMax, partitionsMax: l.FollowSessionPartitionsMax, boxes: true, draw: draw,
+		byID: map[int32]*fetchSession{}, age: list.New(),
+	}
+}
+
+// sessions is the cache that the connection's sessions are in, which whoever handed it over decides, and nothing that is said on it.
+func (c *conn) sessions() *fetchSessions {
+	if c.isBox() {
+		return c.server.follows
+	}
+	return c.server.sessions
+}
+
 func (f *fetchSessions) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -87,7 +105,7 @@ func (f *fetchSessions) count() int {
 }
 
 // begin makes a session of what a full request names, or returns nil if there is no room: the client fetches without.
-func (f *fetchSessions) begin(now time.Duration, req *kmsg.FetchRequest, box bool) *fetchSession {
+func (f *fetchSessions) begin(now time.Duration, req *kmsg.FetchRequest) *fetchSession {
 	n := 0
 	for i := range req.Topics {
 		n += len(req.Topics[i].Partitions)
@@ -105,7 +123,7 @@ func (f *fetchSessions) begin(now time.Duration, req *kmsg.FetchRequest, box boo
 		f.remove(oldest)
 	}
 	s := &fetchSession{epoch: 1, byID: req.Version >= 13, used: now, partitions: map[partitionKey]*list.Element{}, order: list.New()}
-	if box {
+	if f.boxes {
 		s.followed = &followed{}
 	}
 	for s.id <= 0 || f.byID[s.id] != nil {

@@ -332,7 +332,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	begin := func(now time.Duration, partitions ...int32) *fetchSession {
 		req := fetchRequest("t", 0, partitions...)
 		req.Version = 12
-		return f.begin(now, req, false)
+		return f.begin(now, req)
 	}
 	a, b := begin(1, 0, 1), begin(2, 0)
 	if a == nil || b == nil || begin(3, 0) != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cairn/engine/broker/partition"
+	"cairn/engine/limits"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -43,7 +44,7 @@ func partitionsIn(resp *kmsg.FetchResponse) (partitions []int32) {
 
 // lookedAt is how many partitions of the one session the next look is about, and how many are at rest.
 func (r *rig) lookedAt() (looked, resting int) {
-	sessions := r.Server.sessions
+	sessions := r.Server.follows
 	sessions.mu.Lock()
 	defer sessions.mu.Unlock()
 	for _, s := range sessions.byID {
@@ -226,11 +227,11 @@ func TestAFollowersSessionEndsWithItsConnection(t *testing.T) {
 	r.topic("t", 3)
 	follower := r.dialBox(2)
 	first := follower.fetch(11, asking(0, 0, 0, 0, 0, 1, 2)).SessionID
-	r.Server.sessions.mu.Lock()
-	s := r.Server.sessions.byID[first]
-	r.Server.sessions.mu.Unlock()
+	r.Server.follows.mu.Lock()
+	s := r.Server.follows.byID[first]
+	r.Server.follows.mu.Unlock()
 	follower.fetch(11, asking(0, 0, 0, 0, 0, 1))
-	if n := r.Server.sessions.count(); n != 1 {
+	if n := r.Server.follows.count(); n != 1 {
 		t.Fatalf("%d sessions of one connection", n)
 	}
 	for e := s.order.Front(); e != nil; e = e.Next() {
@@ -239,5 +240,63 @@ func TestAFollowersSessionEndsWithItsConnection(t *testing.T) {
 		}
 	}
 	_ = follower.conn.Close()
-	r.wait("the session to end", func() bool { return r.Server.sessions.count() == 0 })
+	r.wait("the session to end", func() bool { return r.Server.follows.count() == 0 })
+}
+
+// Clients hold as many sessions as they may, and a follower has one yet: without, it copies nothing. What lets it have one is whose
+// connection it is: a client that calls itself a broker gets none, and neither asks in a follower's session nor ends it.
+func TestAFollowerHasASessionWhateverClientsHold(t *testing.T) {
+	r := newRig(t, withLimits(func(l *limits.Kafka) { l.FetchSessionsMax, l.FetchSessionPartitionsMax = 2, 2 }))
+	r.topic("t", 2)
+	begin := fetchRequest("t", 0, 0)
+	begin.SessionEpoch, begin.ReplicaID = 0, 2
+	for range 2 {
+		if r.dial().fetch(11, begin).SessionID == 0 {
+			t.Fatal("a client without session")
+		}
+	}
+	follower, client := r.dialBox(2), r.dial()
+	id := follower.fetch(11, asking(0, 0, 0, 0, 0, 1)).SessionID
+	if id == 0 {
+		t.Fatal("a follower is given no session")
+	}
+	if client.fetch(11, begin).SessionID != 0 {
+		t.Error("a client that calls itself a broker has a session beyond what clients may hold")
+	}
+	if code := client.fetch(11, asking(id, 1, 0, 0)).ErrorCode; code != codeFetchSessionIDNotFound {
+		t.Errorf("a client asks in a follower's session: error %d", code)
+	}
+	for _, epoch := range []int32{sessionEpochInitial, sessionEpochFinal} {
+		client.fetch(11, asking(id, epoch, 0, 0, 0))
+	}
+	if resp := follower.fetch(11, asking(id, 1, 0, 0)); resp.ErrorCode != 0 || resp.SessionID != id {
+		t.Errorf("a follower's session that a client has named: error %d, session %d", resp.ErrorCode, resp.SessionID)
+	}
+}
+
+// Boxes' sessions have a bound of their own, within which a connection may begin another at any time.
+func TestFollowersSessionsAreBounded(t *testing.T) {
+	r := newRig(t, withLimits(func(l *limits.Kafka) { l.FollowSessionsMax, l.FollowSessionPartitionsMax = 2, 3 }))
+	r.topic("t", 4)
+	first, second, third := r.dialBox(2), r.dialBox(3), r.dialBox(4)
+	begins := func(c *client, partitions ...int32) bool {
+		return c.fetch(11, asking(0, 0, 0, 0, partitions...)).SessionID != 0
+	}
+	if !begins(first, 0, 1) || !begins(second, 0) {
+		t.Fatal("two sessions fit")
+	}
+	if begins(third, 0) {
+		t.Error("a third does not")
+	}
+	for range 2 {
+		if !begins(first, 0, 1) {
+			t.Error("a connection's own session is in the way of its next")
+		}
+	}
+	if begins(first, 0, 1, 2) {
+		t.Error("more partitions than there may be")
+	}
+	if !begins(third, 0, 1) {
+		t.Error("a session that could not begin is in the way")
+	}
 }

@@ -184,7 +184,7 @@ func TestSessionNamesAreShort(t *testing.T) {
 	f := newFetchSessions(limits.Kafka{FetchSessionsMax: 2, FetchSessionPartitionsMax: 5000}, counting())
 	long := fetchRequest(strings.Repeat("x", topicNameMax+1), 0, 0, 1)
 	long.Version = 12
-	if f.begin(0, long, false) != nil {
+	if f.begin(0, long) != nil {
 		t.Error("a session of a name that cannot be a topic's")
 	}
 	name := strings.Repeat("x", topicNameMax)
@@ -194,7 +194,7 @@ func TestSessionNamesAreShort(t *testing.T) {
 	}
 	req := fetchRequest(name, 0, many...)
 	req.Version = 12
-	s := f.begin(0, req, false)
+	s := f.begin(0, req)
 	if s == nil {
 		t.Fatal("no session")
 	}
@@ -204,7 +204,7 @@ func TestSessionNamesAreShort(t *testing.T) {
 	}
 	perName := testing.AllocsPerRun(1, func() {
 		f := newFetchSessions(limits.Kafka{FetchSessionsMax: 2, FetchSessionPartitionsMax: 5000}, counting())
-		f.begin(0, req, false)
+		f.begin(0, req)
 	})
 	if perName > 2.5*1000 { // a list element and a partition each; the map's tables besides
 		t.Errorf("%v allocations for %d partitions of one name", perName, len(many))

@@ -55,7 +55,8 @@ type Server struct {
 	budget        budget
 	bulky         chan struct{} // holds as many as bulky requests are in hand
 	sent          sockio.Counters
-	sessions      *fetchSessions
+	sessions      *fetchSessions     // clients'
+	follows       *fetchSessions     // other boxes'
 	produces      sync.Pool          // *produce
 	fetches       sync.Pool          // *fetch
 	throttle      replica.Throttle   // of what followers that are not in sync are given
@@ -106,6 +107,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s.budget.max = cfg.Limits.RequestBytesMax
 	s.sessions = newFetchSessions(cfg.Limits, deps.SessionID)
+	s.follows = newFollowSessions(cfg.Limits, deps.SessionID)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.measure()
 	return s, nil
@@ -134,7 +136,8 @@ func (s *Server) measure() {
 	m.Gauge("cairn_kafka_sent_bytes", func() float64 { return float64(s.sent.MemoryBytes()) }, "from", "memory")
 	m.Gauge("cairn_kafka_sent_bytes", func() float64 { return float64(s.sent.SendfileBytes()) }, "from", "sendfile")
 	m.Gauge("cairn_kafka_sent_bytes", func() float64 { return float64(s.sent.CopiedBytes()) }, "from", "file")
-	m.Gauge("cairn_kafka_fetch_sessions", func() float64 { return float64(s.sessions.count()) })
+	m.Gauge("cairn_kafka_fetch_sessions", func() float64 { return float64(s.sessions.count()) }, "of", "clients")
+	m.Gauge("cairn_kafka_fetch_sessions", func() float64 { return float64(s.follows.count()) }, "of", "boxes")
 }
 
 // Start opens all listeners, or none and returns why, naming the address.
@@ -248,7 +251,7 @@ func (s *Server) ServeBox(nc net.Conn, broker int32) {
 	s.group.Go(c.respond)
 	c.read()
 	if c.session != 0 {
-		s.sessions.end(c.session) // nobody asks in it any more, and it watches what the box has followed
+		s.follows.end(c.session) // nobody asks in it any more, and it watches what the box has followed
 	}
 }
 
