@@ -22,5 +22,6 @@
 // marker of a transaction does the same once no record of the transaction is left. The last batch of each producer stays, without records if
 // need be, and so does the last batch of each segment: where one segment ends the next begins.
 //
-// A batch that cannot be unpacked within limits stays whole, and its records replace nothing. A damaged one ends the pass.
+// A batch that cannot be unpacked within limits stays whole, and its records replace nothing. A damaged one ends the pass. So does a cut of the log:
+// the records for whose sake others go may be gone themselves.
 package compact

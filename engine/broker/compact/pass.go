@@ -70,9 +70,12 @@ func NewPass(w Work) *Pass {
 }
 
 // Advance reads and writes about as many bytes as budget says. A Rewrite that it returns is sealed and takes the place of
-// segments that were read; over says that there is nothing left to do, and that CleanedTo holds. Errors: seglog.ErrOutOfRange where the log has lost
-// segments since its view was taken, seglog.ErrCorrupt, ErrFull, ErrFailed, ErrClosed, and ErrNoProgress.
+// segments that were read; over says that there is nothing left to do, and that CleanedTo holds. Errors: seglog.ErrOutOfRange where the log was
+// cut, or has lost segments, since its view was taken, seglog.ErrCorrupt, ErrFull, ErrFailed, ErrClosed, and ErrNoProgress.
 func (p *Pass) Advance(budget int64) (ready *seglog.Rewrite, over bool, err error) {
+	if p.w.View.Cut() {
+		return nil, false, fmt.Errorf("compact: the log was cut: %w", seglog.ErrOutOfRange) // LogCleanerManager.abortCleaning
+	}
 	start := p.done.Read + p.done.Written
 	for p.done.Read+p.done.Written-start < budget {
 		if p.groups == nil {

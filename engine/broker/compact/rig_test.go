@@ -250,7 +250,9 @@ func (r *rig) clean(budget int64) (bool, error) {
 			break
 		}
 	}
-	r.log.SetCleaned(p.CleanedTo())
+	if err := r.log.SetCleaned(v, p.CleanedTo()); err != nil {
+		return true, err
+	}
 	r.model.date(p.CleanedTo(), now.Ms+r.set.DeleteRetention.Milliseconds())
 	return true, nil
 }

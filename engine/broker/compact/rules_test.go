@@ -328,8 +328,10 @@ func TestLogMovesOn(t *testing.T) {
 			r.must(put("a", fmt.Sprint(i)), put("b", "1"))
 			r.roll()
 		}
-		r.log.SetCleaned(8)
 		v := r.log.View()
+		if err := r.log.SetCleaned(v, 8); err != nil {
+			t.Fatal(err)
+		}
 		look, err := Examine(v, 0, r.end(), r.set, Time{1, true})
 		if err != nil {
 			t.Fatal(err)
@@ -368,6 +370,67 @@ func TestLogMovesOn(t *testing.T) {
 		if r.log.View().EndOffset() > 0 {
 			r.must(put("c", "1"))
 			read(t, r.log.View(), r.log.View().StartOffset())
+		}
+	}
+}
+
+// A log that is cut while a pass is at work, as a follower's is after an unclean election, keeps the latest record that it has left of each
+// key: the pass goes by records that are gone, also where it is at segments that the cut has not touched. What comes in their place is dirty.
+func TestCutDuringAPass(t *testing.T) {
+	for _, at := range []string{"before it reads on", "before its segment is in place", "before it is noted"} {
+		r := mustRig(t)
+		r.set.SegmentBytes = 1 // no two segments become one
+		r.must(put("k", "old"), put("a", "1"))
+		r.roll()
+		r.must(put("b", "1"))
+		r.roll()
+		cut := r.end()
+		r.must(put("k", "new"))
+		r.roll()
+		v, now := r.log.View(), Time{1, true}
+		look, err := Examine(v, 0, r.end(), r.set, now)
+		if err != nil || look.Limit <= cut {
+			t.Fatal(look.Limit, err)
+		}
+		p := NewPass(Work{View: v, Look: look, Settings: r.set, Now: now, Bounds: r.bound})
+		move := func(when string) {
+			t.Helper()
+			if when != at {
+				return
+			}
+			if err := r.log.Truncate(cut); err != nil {
+				t.Fatal(err)
+			}
+			r.model.records = slices.DeleteFunc(r.model.records, func(x record) bool { return x.offset >= cut })
+			r.must(put("c", "1"))
+		}
+		if _, _, err := p.Advance(1); err != nil {
+			t.Fatal(err)
+		}
+		move("before it reads on")
+		for over := false; err == nil && !over; {
+			var ready *seglog.Rewrite
+			switch ready, over, err = p.Advance(1 << 20); {
+			case over:
+				move("before it is noted")
+				err = r.log.SetCleaned(v, p.CleanedTo())
+			case err == nil:
+				move("before its segment is in place")
+				if err = r.log.Replace(ready); err == nil {
+					p.Replaced()
+				}
+			}
+		}
+		if !errors.Is(err, seglog.ErrOutOfRange) || r.log.Cleaned() != 0 {
+			t.Fatalf("the log is cut %s: %v, clean before %d", at, err, r.log.Cleaned())
+		}
+		if err := p.Abort(); err != nil {
+			t.Fatal(at, err)
+		}
+		if at != "before it is noted" { // then k@0 gave way to a record that was there
+			r.want("k=old@0 a=1@1 b=1@2 c=1@3")
+			r.roll()
+			r.mustClean()
 		}
 	}
 }

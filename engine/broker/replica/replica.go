@@ -185,9 +185,10 @@ func (r *Replica) Replace(w *seglog.Rewrite, done func(error)) {
 	r.shard.box.Post(message{kind: msgReplace, replica: r, rewrite: w, closed: done})
 }
 
-// Compacted notes that the log is compacted before offset, for the next checkpoint. done is called once, on the owner's goroutine.
-func (r *Replica) Compacted(offset int64, done func(error)) {
-	r.shard.box.Post(message{kind: msgCompacted, replica: r, offset: offset, closed: done})
+// Compacted notes that the log, as v shows it, is compacted before offset, for the next checkpoint. done is called once, on the owner's
+// goroutine; the errors are those of seglog's SetCleaned, and ErrClosed.
+func (r *Replica) Compacted(v seglog.View, offset int64, done func(error)) {
+	r.shard.box.Post(message{kind: msgCompacted, replica: r, compacted: &v, offset: offset, closed: done})
 }
 
 // Lead makes this box the leader in epoch, of the replicas that m names. Repeated in the same epoch it takes the newer m.

@@ -60,6 +60,7 @@ type message struct {
 	removed    func(seglog.Removed, error)
 	closed     func(error)
 	rewrite    *seglog.Rewrite
+	compacted  *seglog.View
 	start      *startWaiter
 }
 
@@ -411,13 +412,12 @@ func (s *shard) onCompaction(r *Replica, m *message) {
 		m.closed(o.err)
 		return
 	}
+	var err error
 	if m.kind == msgCompacted {
-		o.log.SetCleaned(m.offset)
-		o.changed = true
-		m.closed(nil)
-		return
+		err = o.log.SetCleaned(*m.compacted, m.offset)
+	} else {
+		err = o.log.Replace(m.rewrite)
 	}
-	err := o.log.Replace(m.rewrite)
 	if err == nil {
 		o.changed = true // older views read on in the new segment, and keep the old ones in memory
 	}

@@ -69,7 +69,7 @@ func (j *flushJob) flush() (int64, error) {
 	segments, names, dir, root := l.dirty, l.dirtyNames, l.dirtyDir, l.dirtyRoot
 	l.dirty, l.dirtyNames, l.dirtyDir, l.dirtyRoot = nil, nil, false, false
 	end, position, active := l.view.end, l.view.tail.size, l.view.segs[len(l.view.segs)-1].files
-	cuts, bytes := l.cuts, l.unflushed
+	cuts, bytes := l.view.cuts, l.unflushed
 	l.unflushed = 0
 	l.mu.Unlock()
 
@@ -85,7 +85,7 @@ func (j *flushJob) flush() (int64, error) {
 	}
 
 	l.mu.Lock()
-	if l.cuts == cuts && end > l.flushedEnd.Load() {
+	if l.view.cuts == cuts && end > l.flushedEnd.Load() {
 		l.flushedEnd.Store(end)
 		l.view.hint = hint{files: active, offset: end, position: position}
 	}

@@ -58,7 +58,6 @@ type Log struct {
 	// them before that.
 	unindexed []*segmentFiles
 	unsaved   bool  // leader epochs have changed since their checkpoint was written
-	cuts      int   // truncations so far: a flush that began before one vouches for nothing after it
 	unnamed   bool  // partition.metadata was written since: no checkpoint may know the log before that is synced
 	unflushed int64 // bytes appended and not flushed
 	vouched   int64 // recovery point that is on disk
@@ -117,8 +116,15 @@ func (l *Log) SetHighWatermark(offset int64) { l.highWatermark.Store(offset) }
 // Cleaned is the offset before which the log has been compacted, 0 where it never was. It may lie below the start. Any goroutine.
 func (l *Log) Cleaned() int64 { return l.cleaned.Load() }
 
-// SetCleaned says what the next checkpoint writes to cleaner-offset-checkpoint. The owner calls it, for a truncation lowers it.
-func (l *Log) SetCleaned(offset int64) { l.cleaned.Store(min(offset, l.tail.next)) }
+// SetCleaned says what the next checkpoint writes to cleaner-offset-checkpoint: that the log is compacted before offset, as v shows it. The
+// owner calls it. ErrOutOfRange says that the log was cut since v was taken: what lies there now may be other records, and nothing was changed.
+func (l *Log) SetCleaned(v View, offset int64) error {
+	if v.Cut() {
+		return fmt.Errorf("compacted %v before offset %d: %w", l.tp, offset, ErrOutOfRange)
+	}
+	l.cleaned.Store(offset)
+	return nil
+}
 
 func (l *Log) usable() error {
 	if l.closed {

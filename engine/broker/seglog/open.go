@@ -411,7 +411,7 @@ func (o *opening) finish(files foundFiles) error {
 	o.segs[len(o.segs)-1] = &segment{base: active.base, files: active.files}
 	start := max(o.start, o.segs[0].base)
 	end := l.tail.next
-	l.SetCleaned(l.Cleaned())
+	l.cleaned.Store(min(l.Cleaned(), end))
 	v := &l.view
 	v.segs, v.start, v.end, v.tail = o.segs, start, end, l.tail
 	v.sealedBytes = sealedBytes(o.segs)

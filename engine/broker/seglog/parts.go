@@ -16,6 +16,10 @@ func (v View) Dir() *Dir { return v.log.dir }
 // Cleaned is Log.Cleaned now.
 func (v View) Cleaned() int64 { return v.log.Cleaned() }
 
+// Cut reports whether the log was cut, or begun anew, since the view was taken: what was concluded from all of its records does not hold for
+// those that are left. What went from the log's start since does not count.
+func (v View) Cut() bool { return v.log.View().cuts != v.cuts }
+
 // Part describes a sealed segment of a view, for whoever decides about segments: compaction.
 type Part struct {
 	Base, End int64 // offsets: of the segment's name, and where the next one begins

@@ -105,7 +105,7 @@ func (d *Dir) checkpoint() error {
 // vouch adds a log's values to the checkpoints.
 func (l *Log) vouch(now checkpoints) error {
 	l.mu.Lock()
-	cuts, end, start, deleted := l.cuts, l.flushedEnd.Load(), l.view.start, l.deleted
+	cuts, end, start, deleted := l.view.cuts, l.flushedEnd.Load(), l.view.start, l.deleted
 	l.mu.Unlock()
 	if deleted {
 		return nil
@@ -115,7 +115,7 @@ func (l *Log) vouch(now checkpoints) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cuts == cuts { // else the owner is truncating, and waits to lower the point
+	if l.view.cuts == cuts { // else the owner is truncating, and waits to lower the point
 		now[points][l.tp] = end
 		set(now[cleaned], l.tp, l.cleaned.Load())
 	}
@@ -212,7 +212,7 @@ func (d *Dir) lowerPoint(l *Log, end, start int64) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cuts++
+	l.view.cuts++
 	l.cleaned.Store(clean)
 	l.highWatermark.Store(min(l.highWatermark.Load(), end))
 	l.vouched = now[points][l.tp]

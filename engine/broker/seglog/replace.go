@@ -13,8 +13,10 @@ import (
 var swapOrder = [...]string{suffixTxn, suffixTime, suffixIndex, suffixLog}
 
 // Replace puts a sealed Rewrite in the place of the segments that it was made from (LocalLog.replaceSegments). Views from
-// before read on, in the new one. ErrOutOfRange says that those segments are not all there any more, and nothing was
-// changed: the caller discards it. After any other error the directory has failed.
+// before read on, in the new one. ErrOutOfRange says that those segments are not all there any more, or that the log was cut since the view
+// of which it was made, and nothing was changed: the caller discards it. After any other error the directory has failed.
+//
+// A cut may have taken the records for whose sake others were left out, however far behind the replaced segments it is.
 //
 // Once the names with .swap are durable the replacement holds; the old files then get out of the way under the name
 // .deleted, for Sweep.
@@ -24,7 +26,7 @@ func (l *Log) Replace(w *Rewrite) error {
 	}
 	segs := l.view.segs
 	i := slices.Index(segs, w.old[0])
-	if i < 0 || i+len(w.old) >= len(segs) || !slices.Equal(segs[i:i+len(w.old)], w.old) {
+	if w.of.Cut() || i < 0 || i+len(w.old) >= len(segs) || !slices.Equal(segs[i:i+len(w.old)], w.old) {
 		return fmt.Errorf("replace segment %d of %v: %w", w.tail.base, l.tp, ErrOutOfRange)
 	}
 	if !w.sealed || w.tail.size == 0 {

@@ -231,11 +231,36 @@ func TestViewsAcrossAReplacement(t *testing.T) {
 	}
 }
 
+// No segment is put in its place that was made of a log which has been cut since, however far behind it.
+func TestNoReplacementAfterACut(t *testing.T) {
+	for name, cut := range map[string]func(l *Log) error{
+		"behind":   func(l *Log) error { return l.Truncate(12) },
+		"anew":     func(l *Log) error { return l.TruncateFullyAndStartAt(0) },
+		"to start": func(l *Log) error { return l.Truncate(0) },
+	} {
+		_, l := threeSegments(t, vfs.NewMem())
+		w := thinned(t, l)
+		if err := cut(l); err != nil {
+			t.Fatal(name, err)
+		}
+		before := bases(t, l.View())
+		if err := l.Replace(w); !errors.Is(err, ErrOutOfRange) || !slices.Equal(bases(t, l.View()), before) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := w.Discard(); err != nil {
+			t.Fatal(name, err)
+		}
+	}
+}
+
 // What a log knows of its compaction is kept over a stop, lowered by a truncation, and gone with the partition.
 func TestCleanedCheckpoint(t *testing.T) {
 	mem := vfs.NewMem()
 	r, l := threeSegments(t, mem)
-	l.SetCleaned(12)
+	uncut := l.View()
+	if err := l.SetCleaned(uncut, 12); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.checkpoint(); err != nil {
 		t.Fatal(err)
 	}
@@ -249,8 +274,17 @@ func TestCleanedCheckpoint(t *testing.T) {
 	if l = r.open(); l.Cleaned() != 12 {
 		t.Fatalf("after a crash %d", l.Cleaned())
 	}
+	uncut = l.View()
 	if err := l.Truncate(9); err != nil || l.Cleaned() != 8 {
 		t.Fatalf("after a cut %d %v", l.Cleaned(), err)
+	}
+	for range 4 { // the records that come there next are not those which a compaction from before has seen
+		if _, err := l.Append(r.clk.Now(), makeBatch(l.View().EndOffset(), 2, 2, 100, 1_700_000_000_000, 9)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.SetCleaned(uncut, 12); !errors.Is(err, ErrOutOfRange) || l.Cleaned() != 8 {
+		t.Fatalf("by a compaction of the log that was cut: %v, %d", err, l.Cleaned())
 	}
 	r.stop(l)
 	if r, err = newRig(t, r.fs, 3); err != nil {

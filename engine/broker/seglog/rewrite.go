@@ -13,6 +13,7 @@ import (
 // off the log's owner, by one goroutine at a time, and one at a time for each log; Log.Replace then puts it in their place.
 type Rewrite struct {
 	log      *Log
+	of       View // that it is made from
 	old      []*segment
 	end      int64
 	interval int
@@ -33,7 +34,7 @@ func (v View) Rewrite(from, to, interval int) (*Rewrite, error) {
 		return nil, fmt.Errorf("rewrite segments %d to %d of %v, which has %d: %w", from, to, l.tp, len(v.segs), ErrInvalid)
 	}
 	w := &Rewrite{
-		log: l, old: v.segs[from:to:to], end: v.segs[to].base, interval: interval,
+		log: l, of: v, old: v.segs[from:to:to], end: v.segs[to].base, interval: interval,
 		files: newSegmentFiles(l.dir, l.path, v.segs[from].base), tail: newTail(v.segs[from].base), out: map[string]vfs.File{},
 	}
 	err := l.dir.Failed()

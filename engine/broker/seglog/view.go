@@ -16,6 +16,7 @@ type View struct {
 	segs        []*segment // the last is the active one
 	epochs      epochs
 	start, end  int64
+	cuts        int // truncations before it: what was begun before one vouches for nothing after it, neither flushes nor compactions
 	sealedBytes int64
 	tail        tail // of the active segment
 	hint        hint

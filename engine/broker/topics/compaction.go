@@ -279,7 +279,7 @@ func (o *owner) onCompacted(c *compactor, err error) {
 		x.part.replica.Replace(x.ready, func(err error) { o.box.Post(message{kind: msgCompactReplaced, compactor: c, err: err}) })
 	case x.over:
 		c.busy = true
-		x.part.replica.Compacted(x.pass.CleanedTo(), func(err error) { o.box.Post(message{kind: msgCompactOver, compactor: c, err: err}) })
+		x.part.replica.Compacted(x.work.View, x.pass.CleanedTo(), func(err error) { o.box.Post(message{kind: msgCompactOver, compactor: c, err: err}) })
 	}
 }
 
