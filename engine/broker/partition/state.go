@@ -244,12 +244,11 @@ func (s *State) advance() bool {
 	return true
 }
 
-// StartMoved notes that records before start are gone, by retention or DeleteRecords.
+// StartMoved notes that records before start are gone, by retention or DeleteRecords: of those that are acknowledged. It does not move the end, nor
+// the high watermark: a start beyond them is a bug, which CheckInvariants finds.
 func (s *State) StartMoved(start int64) {
 	s.start = max(s.start, start)
-	s.end = max(s.end, s.start)
-	s.flushed = max(s.flushed, s.start)
-	s.highWatermark = max(s.highWatermark, s.start)
+	s.flushed = max(s.flushed, min(s.start, s.end))
 	s.Producers.StartMoved(s.start)
 }
 

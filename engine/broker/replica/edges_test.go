@@ -118,6 +118,41 @@ func TestDeleteRecordsOnAFullDevice(t *testing.T) {
 	g.close()
 }
 
+// A deletion whose start becomes durable after another leader has had the log cut below it moves nothing: the log begins where it was cut, goes
+// on from there, and who asked for the deletion is sent to the leader.
+func TestADeletionThatEndsAfterACut(t *testing.T) {
+	g := start(t, vfs.NewMem(), 8, testConfig())
+	for i := range int32(6) {
+		g.wait(g.send(-1, i, 1, -1))
+	}
+	var deleted error
+	answered := 0
+	g.r.DeleteRecords(context.Background(), 4, func(_ int64, err error) { deleted, answered = err, answered+1 })
+	g.r.Resign(g.epoch + 1) // the checkpoint is under way, and another box leads that has two records
+	asked := Position{Epoch: g.epoch + 1, Offset: 6, LastEpoch: g.epoch}
+	if err := g.take(&CopyRequest{Asked: asked, Answer: Answer{Diverging: &partition.EpochEnd{Epoch: g.epoch, End: 2}}}); err != nil {
+		t.Fatal(err)
+	}
+	if answered > 0 {
+		t.Fatal("the start was durable before the cut: the test does not test")
+	}
+	g.sched.RunUntil(time.Minute, func() bool { return answered > 0 })
+	if !errors.Is(deleted, partition.ErrNotLeader) || answered != 1 {
+		t.Fatalf("answered %d times: %v", answered, deleted)
+	}
+	if v := g.r.View(); v.Err != nil || v.Start != 2 || v.End != 2 || v.Log.EndOffset() != 2 {
+		t.Fatalf("start %d, end %d, the log ends at %d, %v", v.Start, v.End, v.Log.EndOffset(), v.Err)
+	}
+	if err := g.take(copied(t, g.r.View().Position(), 2, g.epoch+1)); err != nil {
+		t.Fatal(err)
+	}
+	g.sched.RunFor(time.Second)
+	if v := g.r.View(); v.Start != 2 || v.End != 3 || v.Vouches != 3 {
+		t.Fatalf("start %d, end %d, vouches for %d", v.Start, v.End, v.Vouches)
+	}
+	g.close()
+}
+
 // A power cut at a stop may tear the snapshot of an empty partition; that is no reason to refuse it.
 func TestATornSnapshotAtOffsetZero(t *testing.T) {
 	fs := vfs.NewMem()

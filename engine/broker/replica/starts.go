@@ -42,19 +42,23 @@ func (s *shard) onDeleteRecords(r *Replica, offset int64, done func(int64, error
 
 func (s *shard) onStartDurable(r *Replica, offset int64, err error, done func(int64, error)) {
 	o := &r.own
-	// The log has let go of the records whatever became of the checkpoint.
-	o.state.StartMoved(offset)
+	// The log has let go of the records whatever became of the checkpoint; and where it was cut below offset meanwhile, by another leader's
+	// word, it begins there.
+	o.state.StartMoved(o.log.View().StartOffset())
 	o.changed = true
 	s.check(r)
 	if errors.Is(err, seglog.ErrFailed) {
 		s.fail(r, err)
 	}
 	r.publish() // before the answer: who asks for the start next sees it
-	if err != nil {
+	switch {
+	case err != nil:
 		done(-1, err) // a device without room for the checkpoint says so, and is asked again
-		return
+	case o.state.Start() < offset:
+		done(-1, partition.ErrNotLeader) // who leads now, or this box anew, has not deleted them
+	default:
+		done(o.state.Start(), nil)
 	}
-	done(o.state.Start(), nil)
 }
 
 // startWaiter waits for a log's start to come to an offset.
