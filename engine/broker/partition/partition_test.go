@@ -142,6 +142,28 @@ func TestABoxThatStartsLeadsNothingInItsOldEpoch(t *testing.T) {
 	}
 }
 
+// A log that is cut below its start begins where it is cut.
+func TestACutBelowTheStart(t *testing.T) {
+	for _, d := range []Durability{Flushed, Replicated} {
+		var s State
+		s.Open(4, 6, 1, 6)
+		s.SetDurability(d)
+		s.Resign(2)
+		for _, end := range []int64{5, 4, 2, 0} {
+			s.Truncated(end, 1)
+			if err := s.CheckInvariants(); err != nil || s.Start() != min(4, end) || s.End() != end || s.HighWatermark() != end || s.Flushed() != end {
+				t.Fatalf("cut to %d: start %d, end %d, high watermark %d, flushed %d, %v", end, s.Start(), s.End(), s.HighWatermark(), s.Flushed(), err)
+			}
+		}
+		s.Copied(3, 2)
+		s.FlushedTo(3)
+		s.Fetched(3)
+		if offset, ok := s.Vouches(); s.Start() != 0 || s.HighWatermark() != 3 || offset != 3 || !ok {
+			t.Fatalf("start %d, high watermark %d, vouches for %d %v", s.Start(), s.HighWatermark(), offset, ok)
+		}
+	}
+}
+
 // A topic that goes from Replicated to Flushed keeps its high watermark, and a flush that began before that may come
 // back with less.
 func TestGoingToFlushedWhileAFlushIsUnderWay(t *testing.T) {

@@ -194,9 +194,11 @@ func (s *State) Copied(end int64, logEpoch int32) {
 }
 
 // Truncated notes that a follower has cut its log, which ends at end in logEpoch now. What was acknowledged goes only with
-// an unclean election.
+// an unclean election. A log that is cut below its start begins where it is cut (UnifiedLog.truncateTo), for what comes next is its
+// leader's, and is there.
 func (s *State) Truncated(end int64, logEpoch int32) {
 	s.end, s.logEpoch = min(s.end, end), logEpoch
+	s.start = min(s.start, s.end)
 	s.flushed, s.highWatermark = min(s.flushed, s.end), min(s.highWatermark, s.end)
 	s.leaderHW, s.matched = s.highWatermark, false
 }

@@ -192,6 +192,49 @@ func TestAFollowerThatIsTooFarBehindStartsAnew(t *testing.T) {
 	g.close()
 }
 
+// A follower whose log begins behind the end of its leader's, as after deletions and an unclean election, cuts its log there, and goes on: its
+// state and its log begin where they were cut, also after a start.
+func TestAFollowerIsCutBelowItsStart(t *testing.T) {
+	fs := vfs.NewMem()
+	g := start(t, fs, 1, testConfig())
+	g.r.Resign(5)
+	g.sched.RunFor(time.Second)
+	if err := g.take(copied(t, g.r.View().Position(), 6, 1, 1, 1, 1, 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	g.sched.RunFor(time.Second)
+	if err := g.take(&CopyRequest{Asked: g.r.View().Position(), Answer: Answer{HighWatermark: 6, LogStart: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	if v := g.r.View(); v.Start != 4 || v.End != 6 || v.HighWatermark != 6 {
+		t.Fatalf("start %d, end %d, high watermark %d", v.Start, v.End, v.HighWatermark)
+	}
+	g.r.Resign(6) // the leader of epoch 6 has two records of epoch 1
+	g.sched.RunFor(time.Second)
+	cut := &CopyRequest{Asked: g.r.View().Position(), Answer: Answer{HighWatermark: 2, Diverging: &partition.EpochEnd{Epoch: 1, End: 2}}}
+	if err := g.take(cut); err != nil {
+		t.Fatal(err)
+	}
+	begins := func(v *View, end int64) {
+		t.Helper()
+		if v.Err != nil || v.Start != 2 || v.Log.StartOffset() != 2 || v.End != end || v.Log.EndOffset() != end {
+			t.Fatalf("start %d, end %d; of the log %d, %d; %v", v.Start, v.End, v.Log.StartOffset(), v.Log.EndOffset(), v.Err)
+		}
+	}
+	begins(g.r.View(), 2)
+	if err := g.take(copied(t, g.r.View().Position(), 3, 6)); err != nil {
+		t.Fatal(err)
+	}
+	g.sched.RunFor(time.Second)
+	if begins(g.r.View(), 3); g.r.View().Vouches != 3 {
+		t.Fatalf("vouches for %d", g.r.View().Vouches)
+	}
+	g.close()
+	g = start(t, fs, 2, testConfig())
+	begins(g.r.View(), 3)
+	g.close()
+}
+
 func TestALeaderAnswersFollowers(t *testing.T) {
 	g := following(t)
 	g.lead(6)
