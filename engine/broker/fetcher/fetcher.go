@@ -25,7 +25,7 @@ type Config struct {
 	// acknowledged it is WaitPending. Default 5 s, and 500 ms (replica.fetch.wait.max.ms).
 	WaitMax, WaitPending time.Duration
 	// Backoff is the pause after an error (replica.fetch.backoff.ms), and TellInterval the time after which a voucher is said
-	// again that has had no effect. Default 200 ms and 1 s.
+	// again that has had no effect, or may have had none. Default 200 ms and 1 s.
 	Backoff, TellInterval time.Duration
 }
 

@@ -284,14 +284,15 @@ func TestFollowersKeepUp(t *testing.T) {
 	}
 }
 
-// A partition that comes while a question waits is asked about at once, and not when the wait is over.
+// A partition that comes while a question waits is asked about at once, or after the pause that a leader asks for that does not lead yet, and
+// not when the wait is over.
 func TestANewPartitionDoesNotWait(t *testing.T) {
 	c := newCluster(t, 3, 3)
 	c.open(0, 1)
 	c.produce(0, 1)
 	c.sched.RunFor(10 * time.Second)
 	c.open(1, 1)
-	if took := c.produce(1, 1); took > 100*time.Millisecond {
+	if took := c.produce(1, 1); took > 300*time.Millisecond {
 		t.Fatalf("acknowledged after %v", took)
 	}
 	if took := c.produce(0, 1); took > 100*time.Millisecond {
@@ -425,6 +426,38 @@ func TestALostVoucherIsSaidAgain(t *testing.T) {
 	c.sched.RunFor(10 * time.Second)
 	if n := c.vouchers - vouchers; n < 8 || n > 12 {
 		t.Fatalf("a follower out of sync says %d vouchers in 10 s", n)
+	}
+}
+
+// A leader that has nothing new to acknowledge is told a few times, too, for all that it must know: it would find its followers late. Then
+// nothing more is said.
+func TestALeaderWithNothingNewIsTold(t *testing.T) {
+	c := newCluster(t, 8, 3)
+	c.open(0, 1)
+	c.produce(0, 1)
+	c.sched.RunFor(20 * time.Second)
+	if !c.agree(0) {
+		t.Fatal("the replicas do not agree")
+	}
+	vouchers := c.vouchers
+	c.deaf = true
+	c.lead(0, 2, 2, true)
+	c.sched.RunFor(10 * time.Second)
+	c.deaf = false
+	if lag := c.boxes[2].replicas[Key{seglog.ID{7}, 0}].Counts().Lag; lag != 1 {
+		t.Fatalf("a leader that has heard nothing knows of %d records that its followers may lack", lag)
+	}
+	c.sched.RunFor(20 * time.Second)
+	if lag := c.boxes[2].replicas[Key{seglog.ID{7}, 0}].Counts().Lag; lag != 0 {
+		t.Fatalf("%d records, as far as the leader knows, are not on all replicas", lag)
+	}
+	if n := c.vouchers - vouchers; n > 2*(tellsMin+1) {
+		t.Errorf("%d vouchers of two followers", n)
+	}
+	vouchers = c.vouchers
+	c.sched.RunFor(time.Minute)
+	if c.vouchers > vouchers {
+		t.Errorf("%d vouchers in a minute in which nothing happens", c.vouchers-vouchers)
 	}
 }
 

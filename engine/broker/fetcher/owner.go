@@ -323,6 +323,10 @@ func (o *owner) copied(p *part, c *replica.CopyRequest) {
 	o.drop(p.source)
 }
 
+// tellsMin is how often something is said in each leader epoch and registration, at growing distances: 15 s in all where TellInterval is one.
+// A leader that has nothing new to acknowledge shows no effect, and would find this box late.
+const tellsMin = 5
+
 // tell says the vouchers that are news, and once in a while those that have had no effect: the leader may not have known this
 // box's registration, or the word was lost. It returns when that is due.
 func (o *owner) tell() time.Duration {
@@ -347,12 +351,18 @@ func (o *owner) tell() time.Duration {
 			continue
 		}
 		voucher := Voucher{p.key.Topic, p.key.Partition, partition.Member{Broker: o.cfg.BrokerID, Epoch: o.brokerEpoch}, v.LeaderEpoch, v.Vouches}
-		unheard := !p.inSync || v.HighWatermark < v.Vouches
-		if voucher != p.told || unheard && o.now-p.toldAt >= o.cfg.TellInterval {
-			byBroker[p.source.broker] = append(byBroker[p.source.broker], voucher)
-			p.told, p.toldAt = voucher, o.now
+		if voucher.Epoch != p.told.Epoch || voucher.Member != p.told.Member {
+			p.tells = 0
 		}
-		if unheard && !p.unheard {
+		unheard, pause := !p.inSync || v.HighWatermark < v.Vouches, o.cfg.TellInterval
+		if !unheard && p.tells > 0 {
+			pause <<= min(p.tells, tellsMin) - 1
+		}
+		if voucher != p.told || (unheard || p.tells < tellsMin) && o.now-p.toldAt >= pause {
+			byBroker[p.source.broker] = append(byBroker[p.source.broker], voucher)
+			p.told, p.toldAt, p.tells = voucher, o.now, p.tells+1
+		}
+		if (unheard || p.tells < tellsMin) && !p.unheard {
 			p.unheard = true
 			o.unheard = append(o.unheard, p)
 		}

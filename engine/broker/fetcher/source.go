@@ -21,6 +21,7 @@ type part struct {
 	moves   bool    // what is copied moves its end: it is not asked about from where it was
 	told    Voucher // what was said last, at toldAt
 	toldAt  time.Duration
+	tells   int  // how often something was said in its leader epoch and registration
 	telling bool // in owner.telling
 	unheard bool // in owner.unheard
 

@@ -169,6 +169,11 @@ func (f *followers) propose(highWatermark, epochStart, end int64, now, lagMax ti
 	return isr, ok
 }
 
+// waits reports whether one that is in sync has yet to vouch for everything before end, and nothing is on its way that may take it out.
+func (f *followers) waits(end int64) bool {
+	return !f.proposed && slices.ContainsFunc(f.list, func(w follower) bool { return w.inSync && w.vouched < end })
+}
+
 // settle ends a proposal that the controller has refused for good: it is known that nothing was written.
 func (f *followers) settle() {
 	f.proposed = false

@@ -153,6 +153,10 @@ func (s *State) ProposeInSync(now, lagMax time.Duration) (isr []Member, ok bool)
 	return s.followers.propose(s.highWatermark, s.epochStart, s.end, now, lagMax)
 }
 
+// Waits reports whether this leader waits for a replica in sync, which has not vouched for all of its log in this epoch: ProposeInSync is to be
+// asked again, for time alone makes it late. It does not while a change of the ISR is on its way: what comes of that is heard.
+func (s *State) Waits() bool { return s.leader && s.followers.waits(s.end) }
+
 // InSyncRefused says that the controller has refused the last proposal, and has not written it. Where nobody knows, it
 // must not be called: the catalog shows what came of it.
 func (s *State) InSyncRefused() {

@@ -306,5 +306,20 @@ func (s *shard) onProposed(r *Replica, epoch int32, written bool) {
 	if leader, now := r.own.state.Leader(); leader && now == epoch && !written {
 		r.own.state.InSyncRefused()
 		s.acknowledged(r)
+		s.watchInSync(r)
+	}
+}
+
+// waits reports whether the partition's leader waits for a replica in sync, and has somebody to tell that it is late.
+func (s *shard) waits(r *Replica) bool {
+	return s.deps.Propose != nil && r.own.err == nil && r.own.state.Waits()
+}
+
+// watchInSync has the ticks look at a partition where a replica in sync is waited for, also where nobody writes: one that says nothing leaves
+// the ISR in time, as with Kafka's, and holds up neither the high watermark nor who would have to follow it. When all have vouched, or a
+// change is on its way, the partition rests.
+func (s *shard) watchInSync(r *Replica) {
+	if s.waits(r) {
+		s.activate(r)
 	}
 }

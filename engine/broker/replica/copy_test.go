@@ -319,3 +319,92 @@ func TestAcksWithFollowers(t *testing.T) {
 	}
 	g.close()
 }
+
+// A replica in sync of which nothing is heard leaves, also where nobody writes, and what is acknowledged without it is seen; the controller is
+// asked again where it refuses. Before, and when all that are in sync have vouched, the partition costs nothing.
+func TestASilentReplicaOfAnIdlePartitionLeaves(t *testing.T) {
+	g := start(t, vfs.NewMem(), 1, testConfig())
+	silent, other := partition.Member{Broker: 2, Epoch: 20}, partition.Member{Broker: 3, Epoch: 30}
+	m := partition.Membership{Epoch: 1, Replicas: []partition.Member{silent, other}, InSync: []int32{1, 2, 3}}
+	proposed, refusals := 0, 2
+	g.r.shard.deps.Propose = func(_ *Replica, _, partitionEpoch int32, isr []partition.Member, done func(bool)) {
+		if proposed++; partitionEpoch != m.Epoch || len(isr) != 1 || isr[0] != other {
+			t.Errorf("%v is to stay in sync, on top of %d", isr, partitionEpoch)
+		}
+		if refusals--; refusals >= 0 {
+			done(false)
+		}
+	}
+	rests := func(when string) {
+		t.Helper()
+		g.sched.RunFor(time.Duration(idleTicks+2) * tickInterval)
+		if g.sched.Step() {
+			t.Fatalf("%s: an idle shard still wakes", when)
+		}
+	}
+	lead := func() {
+		g.r.Lead(g.epoch+1, m, func(_ int32, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	one := g.send(-1, 0, 3, 1)
+	g.wait(one)
+	rests("with nobody else")
+	lead()
+	g.sched.RunFor(time.Second)
+	late := g.send(-1, 3, 1, 1)
+	g.wait(late)
+	g.r.Vouch(other, g.epoch+1, 4)
+	g.sched.RunFor(25 * time.Second)
+	if v := g.r.View(); proposed > 0 || v.HighWatermark != 3 {
+		t.Fatalf("%d proposals before it is late, high watermark %d", proposed, v.HighWatermark)
+	}
+	g.sched.RunFor(25 * time.Second)
+	if proposed != 3 {
+		t.Fatalf("%d proposals, of which two were refused", proposed)
+	}
+	rests("while a change is on its way")
+	m.Epoch, m.InSync = 2, []int32{1, 3}
+	lead()
+	g.sched.RunFor(time.Second)
+	if v := g.r.View(); v.HighWatermark != 4 {
+		t.Fatalf("high watermark %d", v.HighWatermark)
+	}
+	rests("when it has left")
+	if proposed != 3 {
+		t.Fatalf("%d proposals", proposed)
+	}
+	g.close()
+}
+
+// The same in an epoch in which nothing was ever written.
+func TestANewLeaderOfAnIdlePartitionWaits(t *testing.T) {
+	g := start(t, vfs.NewMem(), 1, testConfig())
+	member := partition.Member{Broker: 2, Epoch: 20}
+	m := partition.Membership{Epoch: 1, Replicas: []partition.Member{member}, InSync: []int32{1, 2}}
+	for _, hears := range []bool{true, false} {
+		proposed := 0
+		g.r.shard.deps.Propose = func(*Replica, int32, int32, []partition.Member, func(bool)) { proposed++ }
+		g.sched.RunFor(10 * time.Minute) // idle
+		g.epoch++
+		g.r.Lead(g.epoch, m, func(_ int32, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		g.sched.RunFor(20 * time.Second)
+		if hears {
+			g.r.Vouch(member, g.epoch, 0)
+		}
+		g.sched.RunFor(time.Minute)
+		if hears != (proposed == 0) || proposed > 1 {
+			t.Fatalf("heard of %v: %d proposals", hears, proposed)
+		}
+		if g.sched.Step() {
+			t.Fatalf("heard of %v: an idle shard still wakes", hears)
+		}
+	}
+	g.close()
+}

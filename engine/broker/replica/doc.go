@@ -10,6 +10,8 @@
 // A follower asks its leader from its Position; the leader's View answers (copy.go) with what comes next, or where the two logs
 // part; the follower copies or cuts, flushes, and its view says how far it vouches. What a follower has vouched for, and never
 // where it fetches, moves the leader's high watermark. Who carries questions, answers and vouchers is not this room's.
+// A leader looks at its partition at every tick until all that are in sync have vouched for its end in its epoch, or their leaving was
+// proposed; then the partition rests.
 //
 // The package starts no goroutine of its own (mailbox does), and must not know what a topic's settings or the catalog
 // are: the topics room tells it what to open and when to lead.

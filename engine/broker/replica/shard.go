@@ -64,8 +64,8 @@ type message struct {
 	start      *startWaiter
 }
 
-// tickInterval is how often a shard looks at the partitions that were written to: to let go of what idle ones hold, and
-// to time out parked appends. A shard with no such partition has no timer.
+// tickInterval is how often a shard looks at the partitions that were written to, or whose leader waits for a replica in sync: to let go of
+// what idle ones hold, to time out parked appends, and to find who is late. A shard with no such partition has no timer.
 const tickInterval = 5 * time.Second
 
 // idleTicks without an append make a partition let go of its files.
@@ -82,7 +82,7 @@ type shard struct {
 	now  clock.Now
 
 	touched []*Replica // of the present step
-	active  []*Replica // written to lately
+	active  []*Replica // written to lately, or waiting for a replica in sync
 	scratch []byte     // gathers one write
 	tick    time.Duration
 
@@ -344,11 +344,16 @@ func (s *shard) onLead(r *Replica, epoch int32, m partition.Membership, done fun
 	if s.cfg.bugs[LeadOldEpochs] {
 		o.state.ForgetEpoch()
 	}
+	highWatermark := o.state.HighWatermark()
 	if err := o.state.Lead(epoch, m, s.now.Mono); err != nil {
 		done(o.state.LogEpoch(), err)
 		return
 	}
 	o.changed, o.behind, o.leadStart = true, false, -1
+	if o.state.HighWatermark() > highWatermark { // whom it waited for is not in sync any more
+		s.acknowledged(r)
+	}
+	s.watchInSync(r)
 	if err := o.log.AssignLeaderEpoch(epoch, o.state.End()); err != nil {
 		s.fail(r, err)
 	}
@@ -471,7 +476,7 @@ func (s *shard) onTick() {
 		o.written.timeOut(s.now.Mono)
 		o.parked.timeOut(s.now.Mono)
 		o.idle++
-		if o.idle < idleTicks || len(o.parked)+len(o.written) > 0 || o.flushing {
+		if o.idle < idleTicks || len(o.parked)+len(o.written) > 0 || o.flushing || s.waits(r) {
 			kept = append(kept, r)
 			continue
 		}
