@@ -145,11 +145,15 @@ func (s *shard) position(r *Replica) Position {
 func (s *shard) copyBatches(r *Replica, c *CopyRequest) error {
 	o := &r.own
 	at, last, size := o.state.End(), c.Asked.LastEpoch, 0
+	inside := false // the leader's log begins in the middle of the first batch
 	scan := batch.Scan(c.Batches)
 	for scan.Next() {
 		h := scan.Header()
 		if err := batch.VerifyCRC(scan.Bytes()); err != nil {
 			return fmt.Errorf("copy %s-%d at offset %d: %w", r.tp.Topic, r.tp.Partition, at, err)
+		}
+		if size == 0 && h.BaseOffset < at && h.NextOffset() > at && (c.LogStart >= at || o.state.Start() == at) {
+			inside, at, last = true, h.BaseOffset, -1
 		}
 		if h.BaseOffset < at || h.LeaderEpoch < last || h.LeaderEpoch > c.Asked.Epoch {
 			return fmt.Errorf("copy %s-%d at offset %d: %w: a batch at offset %d of epoch %d behind epoch %d, the leader's is %d",
@@ -162,6 +166,9 @@ func (s *shard) copyBatches(r *Replica, c *CopyRequest) error {
 	}
 	if size == 0 {
 		return nil
+	}
+	if inside {
+		return s.startInside(r, c.Batches[:size])
 	}
 	info, err := o.log.Append(s.now, c.Batches[:size])
 	if err != nil {
@@ -212,6 +219,25 @@ func (s *shard) startAnew(r *Replica, offset int64) error {
 	}
 	o.state.StartedAnew(offset)
 	return s.reload(r)
+}
+
+// startInside puts batches in the place of everything that the log has, which lies before the leader's start, or is nothing: the leader's
+// log begins at this one's end, in the middle of the first batch. (Kafka: Partition.appendRecordsToFollowerOrFutureReplica, on
+// UnexpectedAppendOffsetException. There the start comes after the batch.)
+func (s *shard) startInside(r *Replica, batches []byte) error {
+	o := &r.own
+	at := o.state.End()
+	info, err := o.log.StartInside(s.now, at, batches)
+	if o.log.View().StartOffset() == at { // else nothing has changed
+		o.state.StartedAnew(at)
+	}
+	if err := errors.Join(err, s.reload(r)); err != nil {
+		return err
+	}
+	s.bytes.Add(len(batches))
+	s.saveStateIfDue(r, info)
+	s.activate(r)
+	return nil
 }
 
 // reload brings the state to what the log holds, after it was cut, or took a part.

@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -233,6 +235,113 @@ func TestAFollowerIsCutBelowItsStart(t *testing.T) {
 	g = start(t, fs, 2, testConfig())
 	begins(g.r.View(), 3)
 	g.close()
+}
+
+// follow asks a leader once, and takes its answer.
+func (g *rig) follow(leader *rig) error {
+	g.t.Helper()
+	asked := g.r.View().Position()
+	answer, err := leader.r.View().Answer(asked, 1<<20, true)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	c := &CopyRequest{Asked: asked, Answer: answer}
+	if answer.Span.File != nil {
+		c.Batches = make([]byte, answer.Span.Length)
+		if _, err := answer.Span.File.ReadAt(c.Batches, answer.Span.Position); err != nil {
+			g.t.Fatal(err)
+		}
+		answer.Span.Release()
+	}
+	return g.take(c)
+}
+
+// A leader whose log begins inside a batch, after DeleteRecords, is copied from the batch's base on, and the records before its start do not
+// come back: neither by the copy, nor by a power cut amid it.
+func TestALogThatBeginsInsideABatchIsCopied(t *testing.T) {
+	l := start(t, vfs.NewMem(), 1, testConfig())
+	l.lead(2)
+	l.wait(l.send(7, 0, 10, -1)) // one batch, 0..9
+	l.deleteTo(5)
+	for name, prepare := range map[string]func(f *rig){
+		"a new follower":                     func(*rig) {},
+		"a follower whose records end there": func(f *rig) { f.wait(f.send(-1, 0, 5, -1)) },
+		"a follower that begins, empty, there": func(f *rig) {
+			f.r.Resign(1)
+			f.sched.RunFor(time.Second)
+			asked := f.r.View().Position()
+			if err := f.take(&CopyRequest{Asked: asked, Answer: Answer{Beyond: true, LogStart: 5}}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		run := func(fs *vfs.Mem) (from int, f *rig, err error) {
+			f = start(t, fs, 2, testConfig())
+			prepare(f)
+			checkpoint(t, f)
+			f.r.Resign(2)
+			f.sched.RunFor(time.Second)
+			from = fs.Syncs()
+			for range 3 {
+				err = errors.Join(err, f.follow(l))
+				f.sched.RunFor(time.Second)
+			}
+			return from, f, err
+		}
+		fs := vfs.NewMem()
+		from, f, err := run(fs)
+		if v := f.r.View(); err != nil || v.Start != 5 || v.HighWatermark != 10 || v.End != 10 || v.Vouches != 10 {
+			t.Fatalf("%s: start %d, high watermark %d, end %d, vouches for %d: %v", name, v.Start, v.HighWatermark, v.End, v.Vouches, err)
+		}
+		here, there := f.r.View(), l.r.View()
+		c := trio{t: t}
+		if !bytes.Equal(c.bytes(&holder{r: f.r}), c.bytes(&holder{r: l.r})) || fmt.Sprint(here.Log.Epochs()) != fmt.Sprint(there.Log.Epochs()) {
+			t.Errorf("%s: other bytes or epochs than the leader's: %v, %v", name, here.Log.Epochs(), there.Log.Epochs())
+		}
+		for n := from + 1; n <= fs.Syncs()+1; n++ {
+			for seed := range uint64(5) {
+				cut := vfs.NewMem()
+				cut.CrashAtSync(n)
+				_, _, _ = run(cut) // a box without power takes nothing
+				v := start(t, cut.Crash(rand.New(rand.NewPCG(seed, 1))), 3, testConfig()).r.View()
+				if v.End > 5 && v.Start != 5 {
+					t.Errorf("%s: power cut at sync %d of %d..%d: the log has %d..%d", name, n, from+1, fs.Syncs(), v.Start, v.End)
+				}
+			}
+		}
+		f.lead(3)
+		again, next := f.send(7, 0, 10, -1), f.send(7, 10, 1, -1)
+		if f.wait(again, next); again.Err != nil || again.BaseOffset != 0 || next.Err != nil || next.BaseOffset != 10 {
+			t.Errorf("%s: the batch again: offset %d, %v; the next: offset %d, %v", name, again.BaseOffset, again.Err, next.BaseOffset, next.Err)
+		}
+		f.close()
+	}
+}
+
+// On a full device the follower of such a leader keeps what it has, and goes on when there is room.
+func TestALogThatBeginsInsideABatchOnAFullDevice(t *testing.T) {
+	l := start(t, vfs.NewMem(), 1, testConfig())
+	l.wait(l.send(7, 0, 10, -1))
+	l.deleteTo(5)
+	fs := vfs.NewMem()
+	f := start(t, fs, 2, testConfig())
+	f.r.Resign(l.epoch)
+	f.sched.RunFor(time.Second)
+	if err := f.follow(l); err != nil || f.r.View().End != 5 {
+		t.Fatalf("%v, end %d", err, f.r.View().End)
+	}
+	fs.SetCapacity(1, 1)
+	if err := f.follow(l); !errors.Is(err, seglog.ErrFull) {
+		t.Fatal(err)
+	}
+	if v := f.r.View(); v.Start != 5 || v.End != 5 || v.Err != nil {
+		t.Fatalf("%d..%d, %v", v.Start, v.End, v.Err)
+	}
+	fs.SetCapacity(1, 1<<40)
+	if err := f.follow(l); err != nil || f.r.View().End != 10 || f.r.View().Start != 5 {
+		t.Fatalf("%v, %d..%d", err, f.r.View().Start, f.r.View().End)
+	}
+	f.close()
 }
 
 func TestALeaderAnswersFollowers(t *testing.T) {

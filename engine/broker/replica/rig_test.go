@@ -145,6 +145,17 @@ func (g *rig) wait(all ...*sent) {
 	}
 }
 
+// deleteTo deletes the records before offset, -1 for all.
+func (g *rig) deleteTo(offset int64) {
+	g.t.Helper()
+	var err error
+	done := false
+	g.r.DeleteRecords(context.Background(), offset, func(_ int64, e error) { done, err = true, e })
+	if !g.sched.RunUntil(time.Minute, func() bool { return done }) || err != nil {
+		g.t.Fatal(done, err)
+	}
+}
+
 // values reads every record below the high watermark, in order.
 func (g *rig) values() []string {
 	g.t.Helper()

@@ -300,3 +300,35 @@ func TestTopicIDOfALogThatTheCheckpointKnows(t *testing.T) {
 		t.Errorf("known to the checkpoint: %v; %v", known, err)
 	}
 }
+
+// A log begins inside a batch, or, where that finds no room, empty at its start; what holds no start changes nothing.
+func TestALogBegunInsideABatch(t *testing.T) {
+	mem, plan := vfs.NewMem(), vfs.NewPlan()
+	p := newPlayer(t, vfs.WithErrors(mem, plan))
+	p.write(3, 50)
+	inside := makeBatch(20, 4, 10, 50, 1, 1) // 20..29
+	for _, start := range []int64{19, 20, 30} {
+		if _, err := p.l.StartInside(p.clk.Now(), start, inside); !errors.Is(err, ErrInvalid) || p.l.View().EndOffset() != 3 {
+			t.Fatalf("from %d: %v, end %d", start, err, p.l.View().EndOffset())
+		}
+	}
+	plan.Arm(vfs.Fault{Ops: vfs.OpWrite, Name: "20" + suffixLog, Err: vfs.ErrNoSpace})
+	if _, err := p.l.StartInside(p.clk.Now(), 25, inside); !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
+	if v := p.l.View(); v.StartOffset() != 25 || v.EndOffset() != 25 || v.FirstOffset() != 25 || p.l.FlushedEnd() != 25 {
+		t.Fatalf("without room: first offset %d, %d..%d, flushed to %d", v.FirstOffset(), v.StartOffset(), v.EndOffset(), p.l.FlushedEnd())
+	}
+	if _, err := p.l.StartInside(p.clk.Now(), 25, inside); err != nil {
+		t.Fatal(err)
+	}
+	p.mustFlush(p.l)
+	before := p.l.View()
+	if before.StartOffset() != 25 || before.EndOffset() != 30 || fmt.Sprint(before.Epochs()) != "[{4 25}]" {
+		t.Fatalf("%d..%d, epochs %v", before.StartOffset(), before.EndOffset(), before.Epochs())
+	}
+	l := restartOn(t, mem.CrashStrict(), 2).open()
+	if v := l.View(); v.StartOffset() != 25 || v.EndOffset() != 30 || fmt.Sprint(v.Epochs()) != fmt.Sprint(before.Epochs()) {
+		t.Errorf("after a power cut: %d..%d, epochs %v", v.StartOffset(), v.EndOffset(), v.Epochs())
+	}
+}

@@ -237,7 +237,7 @@ func (l *Log) write(b []byte, info *AppendInfo) error {
 	for s.Next() {
 		h := s.Header()
 		l.tail.add(h, l.cfg.IndexInterval)
-		newEpochs = newEpochs.assign(h.LeaderEpoch, h.BaseOffset)
+		newEpochs = newEpochs.assign(h.LeaderEpoch, max(h.BaseOffset, l.view.start)) // the start may lie in the first batch
 		if info.FirstOffset < 0 {
 			info.FirstOffset = h.BaseOffset
 		}

@@ -219,9 +219,9 @@ func (d *Dir) lowerPoint(l *Log, end, start int64) error {
 	l.flushedEnd.Store(min(l.flushedEnd.Load(), end))
 	l.view.end = min(l.view.end, end)
 	if start >= 0 {
-		l.view.start, l.view.end = start, start
+		l.view.start, l.view.end = start, end
 		l.view.epochs, l.unsaved = nil, true
-		l.flushedEnd.Store(start)
+		l.flushedEnd.Store(end)
 	}
 	l.view.hint = hint{}
 	return nil

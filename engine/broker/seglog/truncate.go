@@ -1,9 +1,12 @@
 package seglog
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
+	"cairn/engine/broker/batch"
+	"cairn/platform/clock"
 	"cairn/platform/vfs"
 )
 
@@ -175,14 +178,50 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 	if offset < 0 {
 		return fmt.Errorf("truncate %v to offset %d: %w", l.tp, offset, ErrOutOfRange)
 	}
-	if err := l.startAnew(offset); err != nil {
+	if err := l.startAnew(offset, offset); err != nil {
 		return fmt.Errorf("truncate %v and start at offset %d: %w", l.tp, offset, err)
 	}
 	return nil
 }
 
-func (l *Log) startAnew(offset int64) error {
-	if err := l.dir.lowerPoint(l, offset, offset); err != nil {
+// StartInside removes everything and starts anew at start with b, whole batches the first of which begins before start and holds it, as
+// a follower does whose leader's log begins inside a batch, after DeleteRecords. The start is durable before the batch is there: no power
+// cut brings back what lies before it. After an error the log is as it was, or empty and begins at start; the errors are those of Append.
+func (l *Log) StartInside(now clock.Now, start int64, b []byte) (AppendInfo, error) {
+	info, err := l.startInside(now, start, b)
+	if err != nil {
+		return info, fmt.Errorf("start %v inside a batch at offset %d: %w", l.tp, start, err)
+	}
+	return info, nil
+}
+
+func (l *Log) startInside(now clock.Now, start int64, b []byte) (AppendInfo, error) {
+	if err := l.usable(); err != nil {
+		return AppendInfo{}, err
+	}
+	h, err := batch.Parse(b)
+	if err != nil {
+		return AppendInfo{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if h.BaseOffset >= start || h.NextOffset() <= start {
+		return AppendInfo{}, fmt.Errorf("%w: a batch at offsets %d..%d", ErrInvalid, h.BaseOffset, h.LastOffset())
+	}
+	if err := l.dir.take(int64(len(b))); err != nil { // before anything goes
+		return AppendInfo{}, err
+	}
+	if err := l.startAnew(h.BaseOffset, start); err != nil {
+		return AppendInfo{}, err
+	}
+	info, err := l.Append(now, b)
+	if l.tail.next < start && l.dir.Failed() == nil {
+		err = errors.Join(err, l.startAnew(start, start)) // as a start after a crash would leave it
+	}
+	return info, err
+}
+
+// startAnew makes the log empty, with a segment that begins at base and the start at start, which is base or lies in the batch that comes there.
+func (l *Log) startAnew(base, start int64) error {
+	if err := l.dir.lowerPoint(l, base, start); err != nil {
 		return err
 	}
 	l.hide(l.active, 0, l.view.segs)
@@ -198,11 +237,11 @@ func (l *Log) startAnew(offset int64) error {
 	if err := l.removeNow(l.view.segs); err != nil {
 		return err
 	}
-	files := newSegmentFiles(l.dir, l.path, offset)
+	files := newSegmentFiles(l.dir, l.path, base)
 	if err := l.createFiles(files); err != nil {
 		return l.unfinished("begin a log anew", err)
 	}
-	l.begin(files, offset, 0, func([]*segment) []*segment { return nil })
+	l.begin(files, base, 0, func([]*segment) []*segment { return nil })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.unsaved = true // a checkpoint since may have written the epochs before their file was removed
