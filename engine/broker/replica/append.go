@@ -173,9 +173,12 @@ func (s *shard) commit(r *Replica, staged []*AppendRequest) {
 
 // saveStateIfDue writes the producers' state once much was appended since the last time.
 func (s *shard) saveStateIfDue(r *Replica, info seglog.AppendInfo) {
-	if !info.StateDue {
-		return
+	if info.StateDue {
+		s.saveState(r)
 	}
+}
+
+func (s *shard) saveState(r *Replica) {
 	o := &r.own
 	if err := o.log.SaveProducerState(o.state.End(), o.state.Producers.MarshalSnapshot(nil)); err != nil {
 		s.deps.Observer.Log.Warn("producer snapshot not written; a start will read more of the log",

@@ -208,7 +208,11 @@ func (s *shard) truncate(r *Replica, leader partition.EpochEnd) error {
 	if err := o.log.Truncate(to); err != nil {
 		return err
 	}
-	return s.reload(r)
+	if err := s.reload(r); err != nil {
+		return err
+	}
+	s.saveState(r) // a segment begins here
+	return nil
 }
 
 // startAnew empties the log, for the leader's begins beyond its end.

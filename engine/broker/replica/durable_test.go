@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"cairn/engine/broker/batch"
 	"cairn/engine/broker/partition"
+	"cairn/engine/broker/seglog"
 	"cairn/platform/vfs"
 )
 
@@ -214,5 +216,135 @@ func TestAMarkerBelowTheStartIsSeen(t *testing.T) {
 	g.wait(g.send(-1, 0, 10, -1))
 	if v := g.r.View(); v.LastStable != v.HighWatermark {
 		t.Errorf("killed: log %d..%d, high watermark %d, last stable offset %d", v.Start, v.End, v.HighWatermark, v.LastStable)
+	}
+}
+
+// A producer goes on after retention has emptied the log, whatever stops the box then: a snapshot from before what is gone is not taken for
+// its state. And its retries are known, for there is a snapshot at the log's new beginning.
+func TestAProducerOutlivesItsRecords(t *testing.T) {
+	prepare := func(t *testing.T) (*vfs.Mem, *rig) {
+		fs := vfs.NewMem()
+		g := start(t, fs, 1, testConfig())
+		g.wait(g.send(1, 0, 10, -1))
+		g.close() // with a snapshot at 10
+		g = start(t, fs, 2, testConfig())
+		g.wait(g.send(1, 10, 10, -1))
+		g.deleteTo(-1)
+		g.retain()
+		checkpoint(t, g)
+		return fs, g
+	}
+	goesOn := func(t *testing.T, g *rig, known bool) {
+		t.Helper()
+		if known {
+			retry := g.send(1, 10, 10, -1)
+			if g.wait(retry); retry.Err != nil || retry.BaseOffset != 10 {
+				t.Errorf("the last batch again: offset %d, %v", retry.BaseOffset, retry.Err)
+			}
+		}
+		next := g.send(1, 20, 10, -1)
+		if g.wait(next); next.Err != nil {
+			t.Error(next.Err)
+		}
+	}
+	snapshot := "/data/t-0/00000000000000000020.snapshot"
+	t.Run("not at all", func(t *testing.T) {
+		_, g := prepare(t)
+		goesOn(t, g, true)
+	})
+	t.Run("killed", func(t *testing.T) {
+		fs, _ := prepare(t)
+		goesOn(t, start(t, fs.CrashAll(), 3, testConfig()), true)
+	})
+	t.Run("power cut, the old segments are gone", func(t *testing.T) {
+		fs, g := prepare(t)
+		if _, err := g.dir.Sweep(100); err != nil {
+			t.Fatal(err)
+		}
+		for seed := range uint64(50) {
+			goesOn(t, start(t, fs.Crash(rand.New(rand.NewPCG(seed, 1))), 3, testConfig()), true)
+		}
+	})
+	t.Run("power cut, another has written", func(t *testing.T) {
+		fs, g := prepare(t)
+		g.wait(g.send(2, 0, 1, -1))
+		goesOn(t, start(t, fs.CrashStrict(), 3, testConfig()), true)
+	})
+	t.Run("killed, without the new snapshot", func(t *testing.T) {
+		fs, _ := prepare(t)
+		fs = fs.CrashAll()
+		f, err := fs.Open("/data/t-0/00000000000000000010.snapshot", vfs.Create) // as an unclean start may find it
+		if err == nil {
+			_, err = f.WriteAt(snapshotOf(1, 0, 10), 0)
+			_ = f.Close()
+		}
+		if err := errors.Join(err, fs.Remove(snapshot)); err != nil {
+			t.Fatal(err)
+		}
+		goesOn(t, start(t, fs, 3, testConfig()), false)
+	})
+	t.Run("an append found no room", func(t *testing.T) {
+		fs, g := prepare(t)
+		fs.SetCapacity(1, 1)
+		s := g.send(2, 0, 60, -1)
+		if g.wait(s); !errors.Is(s.Err, seglog.ErrFull) {
+			t.Fatal(s.Err)
+		}
+		fs.SetCapacity(1, 1<<40)
+		goesOn(t, g, true)
+	})
+}
+
+// snapshotOf describes a producer that has written one batch of n records, from offset on.
+func snapshotOf(pid, offset int64, n int32) []byte {
+	var p partition.Producers
+	p.Appended(&batch.Header{ProducerID: pid, BaseOffset: offset, LastOffsetDelta: n - 1})
+	return p.MarshalSnapshot(nil)
+}
+
+// So it does where the segment that is left was begun by a cut.
+func TestAProducerOutlivesItsRecordsBeforeACut(t *testing.T) {
+	fs := vfs.NewMem()
+	g := start(t, fs, 1, testConfig())
+	g.wait(g.send(1, 0, 10, -1))
+	g.close() // with a snapshot at 10
+	g = start(t, fs, 2, testConfig())
+	g.wait(g.send(1, 10, 10, -1), g.send(2, 0, 10, -1)) // 20..29 goes
+	epoch := g.epoch
+	g.r.Resign(epoch + 1)
+	g.sched.RunFor(time.Second)
+	cut := &CopyRequest{Asked: g.r.View().Position(), Answer: Answer{Diverging: &partition.EpochEnd{Epoch: epoch, End: 20}}}
+	if err := g.take(cut); err != nil || g.r.View().End != 20 {
+		t.Fatal(err, g.r.View().End)
+	}
+	g.lead(epoch + 2)
+	g.wait(g.send(-1, 0, 1, -1))
+	g.deleteTo(20)
+	g.retain()
+	checkpoint(t, g)
+	for what, image := range map[string]*vfs.Mem{"killed": fs.CrashAll(), "power cut": fs.CrashStrict()} {
+		g := start(t, image, 3, testConfig())
+		retry, next := g.send(1, 10, 10, -1), g.send(1, 20, 10, -1)
+		if g.wait(retry, next); retry.Err != nil || retry.BaseOffset != 10 || next.Err != nil || next.BaseOffset != 21 {
+			t.Errorf("%s: the last batch again: offset %d, %v; the next: offset %d, %v", what, retry.BaseOffset, retry.Err, next.BaseOffset, next.Err)
+		}
+	}
+}
+
+// A transaction whose marker went with the log's records holds nobody up, though a snapshot from before has it open.
+func TestATransactionThatEndedBeforeTheLogHoldsNobody(t *testing.T) {
+	fs := vfs.NewMem()
+	g := start(t, fs, 1, testConfig())
+	g.raw(txnBatch(t, 7, 0))
+	g.close() // with a snapshot at 1, where it is open
+	g = start(t, fs, 2, testConfig())
+	g.raw(marker(t, 7, batch.Commit))
+	g.deleteTo(-1)
+	g.retain()
+	checkpoint(t, g)
+	g = start(t, fs.CrashAll(), 3, testConfig())
+	g.wait(g.send(-1, 0, 10, -1))
+	if v := g.r.View(); v.LastStable != v.HighWatermark {
+		t.Errorf("log %d..%d, high watermark %d, last stable offset %d", v.Start, v.End, v.HighWatermark, v.LastStable)
 	}
 }

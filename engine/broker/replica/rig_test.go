@@ -156,6 +156,19 @@ func (g *rig) deleteTo(offset int64) {
 	}
 }
 
+// retain lets retention remove what is below the start.
+func (g *rig) retain() {
+	g.t.Helper()
+	var removed seglog.Removed
+	var err error
+	done := false
+	g.r.Retain(true, func(r seglog.Removed, e error) { removed, err, done = r, e, true })
+	if !g.sched.RunUntil(time.Minute, func() bool { return done }) || err != nil || removed.Segments == 0 {
+		g.t.Fatal(done, err, removed)
+	}
+	g.sched.RunFor(time.Second)
+}
+
 // values reads every record below the high watermark, in order.
 func (g *rig) values() []string {
 	g.t.Helper()

@@ -78,6 +78,7 @@ func (s *Shards) Open(log *seglog.Log, highWatermark int64, cfg *Config) (*Repli
 	r.own.leadStart = -1
 	r.own.state.Open(view.StartOffset(), view.EndOffset(), view.LatestEpoch(), highWatermark)
 	r.own.state.SetDurability(cfg.Durability)
+	log.KeepState(func() []byte { return r.own.state.Producers.MarshalSnapshot(nil) })
 	if err := loadProducers(&r.own.state.Producers, log, true); err != nil {
 		return nil, fmt.Errorf("open %s-%d: %w", r.tp.Topic, r.tp.Partition, err)
 	}
@@ -95,7 +96,9 @@ func (s *Shards) pick(tp seglog.TopicPartition) int {
 	return int((uint64(h.Sum32()) + uint64(tp.Partition)) % uint64(len(s.shards)))
 }
 
-// loadProducers rebuilds the producers' state: the newest snapshot that can be read, and the batches after it. With
+// loadProducers rebuilds the producers' state: the newest snapshot that can be read, and the batches after it. A snapshot from before the
+// log's first segment is of no use: what lay between may have gone on with a sequence, or ended a transaction, and producers that are not
+// known may begin anywhere (Kafka: ProducerStateManager.truncateAndReload). With
 // aborted it also brings the transaction index up to what those batches say, which a crash may have cut.
 func loadProducers(p *partition.Producers, log *seglog.Log, aborted bool) error {
 	view := log.View()
@@ -106,13 +109,13 @@ func loadProducers(p *partition.Producers, log *seglog.Log, aborted bool) error 
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if !ok || offset < from {
 			*p = partition.Producers{}
 			break
 		}
 		err = p.UnmarshalSnapshot(blob)
 		if err == nil {
-			from = max(offset, from)
+			from = offset
 			break
 		}
 		if !errors.Is(err, partition.ErrSnapshot) {

@@ -140,8 +140,8 @@ func (l *Log) syncName(name string) error {
 func (l *Log) syncIndexes() error {
 	l.mu.Lock()
 	files, unsaved, known := l.unindexed, l.unsaved, l.view.epochs
-	unnamed := l.unnamed
-	l.unindexed, l.unsaved, l.unnamed = nil, false, false
+	unnamed, unkept := l.unnamed, l.unkept
+	l.unindexed, l.unsaved, l.unnamed, l.unkept = nil, false, false, ""
 	deleted := l.deleted
 	l.mu.Unlock()
 	if deleted {
@@ -151,13 +151,16 @@ func (l *Log) syncIndexes() error {
 	if err == nil && unnamed {
 		err = l.syncName(l.path + "/" + namePartition)
 	}
+	if err == nil && unkept != "" {
+		err = l.syncName(unkept)
+	}
 	if err == nil && unsaved {
 		err = writeFile(l.dir.fs, l.path+"/"+nameEpochs, known.encode())
 		if isGone(err) && l.isDeleted() {
 			err = nil
 		}
 	}
-	if err == nil && (len(files) > 0 || unsaved || unnamed) {
+	if err == nil && (len(files) > 0 || unsaved || unnamed || unkept != "") {
 		err = syncDir(l.dir.fs, l.path)
 		if isGone(err) && l.isDeleted() {
 			err = nil
@@ -167,6 +170,9 @@ func (l *Log) syncIndexes() error {
 		l.mu.Lock()
 		l.unindexed = append(files, l.unindexed...)
 		l.unsaved, l.unnamed = l.unsaved || unsaved, l.unnamed || unnamed
+		if l.unkept == "" {
+			l.unkept = unkept // a later one stands for these segments too
+		}
 		l.mu.Unlock()
 		return l.dir.check(fmt.Sprintf("sync indexes of %v", l.tp), err)
 	}

@@ -30,8 +30,9 @@ type Log struct {
 	created   int64       // wall time in ms at which the active segment was begun, 0 if not known
 	jitter    int64       // ms taken off segment.ms for the active segment
 	recovery  Recovery
-	snapshots []int64 // offsets of producer-state snapshots, ascending
-	sinceSave int64   // bytes appended since the last of them
+	snapshots []int64       // offsets of producer-state snapshots, ascending
+	sinceSave int64         // bytes appended since the last of them
+	state     func() []byte // the producers' state at the log's end; see KeepState
 	closed    bool
 
 	// highWatermark is what the next checkpoint writes; -1 means nothing yet.
@@ -57,10 +58,11 @@ type Log struct {
 	// unindexed are segments whose index files were written since they were last synced. The recovery point does not pass
 	// them before that.
 	unindexed []*segmentFiles
-	unsaved   bool  // leader epochs have changed since their checkpoint was written
-	unnamed   bool  // partition.metadata was written since: no checkpoint may know the log before that is synced
-	unflushed int64 // bytes appended and not flushed
-	vouched   int64 // recovery point that is on disk
+	unsaved   bool   // leader epochs have changed since their checkpoint was written
+	unnamed   bool   // partition.metadata was written since: no checkpoint may know the log before that is synced
+	unkept    string // the snapshot that stands for segments that went: no checkpoint may hold the start behind them before it is synced
+	unflushed int64  // bytes appended and not flushed
+	vouched   int64  // recovery point that is on disk
 	deleted   bool
 }
 

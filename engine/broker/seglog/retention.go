@@ -117,6 +117,9 @@ func (l *Log) remove(now clock.Now, n int, bound int64) (Removed, error) {
 	if n <= 0 {
 		return out, nil
 	}
+	if err := l.saveStateBefore(l.view.segs[n].base); err != nil {
+		return out, err
+	}
 	gone := l.view.segs[:n]
 	segments := make([]doomed, n)
 	for i, s := range gone {

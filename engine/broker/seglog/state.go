@@ -42,6 +42,30 @@ func (l *Log) SaveProducerState(offset int64, blob []byte) error {
 	return nil
 }
 
+// KeepState says who knows the producers' state at the log's end, as a blob for SaveProducerState. It is asked, on the owner's goroutine,
+// before segments go without which no snapshot would be of use: one from before the log's first segment does not tell what was between.
+func (l *Log) KeepState(state func() []byte) { l.state = state }
+
+// saveStateBefore saves the producers' state when what is before base is about to go and no snapshot stands there or behind. It is durable before
+// a checkpoint holds the new start. Where there is no room for it, the segments that go make some.
+func (l *Log) saveStateBefore(base int64) error {
+	if n := len(l.snapshots); l.state == nil || n > 0 && l.snapshots[n-1] >= base {
+		return nil
+	}
+	err := l.SaveProducerState(l.tail.next, l.state())
+	switch {
+	case errors.Is(err, ErrFailed):
+		return err
+	case err != nil:
+		l.dir.log.Warn("producer snapshot not written; producers are forgotten by an unclean start", "partition", l.tp.String(), "error", err)
+		return nil
+	}
+	l.mu.Lock()
+	l.unkept = l.snapshotName(l.tail.next)
+	l.mu.Unlock()
+	return nil
+}
+
 // ProducerState returns the newest blob at or below offset; ok is false if there is none. The blob is the caller's. It may
 // be torn: the caller checks it and asks again below its offset.
 func (l *Log) ProducerState(atMost int64) (offset int64, blob []byte, ok bool, err error) {
@@ -89,7 +113,7 @@ func (l *Log) keepSnapshots(found []int64, offset int64) error {
 }
 
 // thinSnapshots removes snapshots that neither stand at the beginning of a segment nor are among the newest two, but for the newest
-// that a start after a crash would take.
+// that a start after a crash would take; and those below the first segment.
 func (l *Log) thinSnapshots() {
 	l.mu.Lock()
 	trusted, _ := slices.BinarySearch(l.snapshots, l.vouched)
@@ -97,7 +121,7 @@ func (l *Log) thinSnapshots() {
 	kept := l.snapshots[:0]
 	for i, offset := range l.snapshots {
 		s := segmentFor(l.view.segs, offset)
-		if i+2 >= len(l.snapshots) || i+1 == trusted || s >= 0 && l.view.segs[s].base == offset {
+		if s >= 0 && (i+2 >= len(l.snapshots) || i+1 == trusted || l.view.segs[s].base == offset) {
 			kept = append(kept, offset)
 			continue
 		}
@@ -106,11 +130,11 @@ func (l *Log) thinSnapshots() {
 	l.snapshots = kept
 }
 
-// dropSnapshots removes snapshots below the first segment, but for the newest.
+// dropSnapshots removes snapshots below the first segment: what lay between is gone, and with it what it did to the producers.
 func (l *Log) dropSnapshots(base int64) {
 	kept := l.snapshots[:0]
-	for i, offset := range l.snapshots {
-		if offset >= base || i+1 == len(l.snapshots) {
+	for _, offset := range l.snapshots {
+		if offset >= base {
 			kept = append(kept, offset)
 			continue
 		}
