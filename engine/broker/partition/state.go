@@ -207,7 +207,7 @@ func (s *State) Truncated(end int64, logEpoch int32) {
 	s.leaderHW, s.matched = s.highWatermark, false
 }
 
-// StartedAnew notes that a follower's log was emptied and begins at offset, where its leader's log begins: what the follower
+// StartedAnew notes that a follower's log was emptied and begins at offset, durably, where its leader's log begins: what the follower
 // had is not there any more.
 func (s *State) StartedAnew(offset int64) {
 	s.start, s.end, s.flushed, s.highWatermark, s.logEpoch = offset, offset, offset, offset, -1

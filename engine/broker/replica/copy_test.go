@@ -237,6 +237,36 @@ func TestAFollowerIsCutBelowItsStart(t *testing.T) {
 	g.close()
 }
 
+// A new replica of a partition whose records are all gone vouches for the leader's start when it would be there after a power cut, too.
+func TestAStartIsVouchedForWhenItIsDurable(t *testing.T) {
+	fs := vfs.NewMem()
+	g := start(t, fs, 1, testConfig())
+	added := seglog.TopicPartition{Topic: "added"}
+	log, err := g.dir.Create(added, seglog.ID{2}, testConfig().Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.r, err = g.shards.Open(log, 0, testConfig()); err != nil {
+		t.Fatal(err)
+	}
+	g.r.Resign(3)
+	if err := g.take(&CopyRequest{Asked: Position{Epoch: 3, LastEpoch: -1}, Answer: Answer{Beyond: true, LogStart: 100}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.take(&CopyRequest{Asked: g.r.View().Position(), Answer: Answer{HighWatermark: 100, LogStart: 100}}); err != nil {
+		t.Fatal(err)
+	}
+	if !g.sched.RunUntil(time.Minute, func() bool { return g.r.View().Vouches >= 0 }) || g.r.View().Vouches != 100 {
+		t.Fatalf("vouches for %d", g.r.View().Vouches)
+	}
+	after := start(t, fs.CrashStrict(), 2, testConfig())
+	log, err = after.dir.Open(added, testConfig().Log)
+	if err != nil || log.TopicID() != (seglog.ID{2}) || log.View().StartOffset() != 100 || log.View().EndOffset() != 100 {
+		t.Fatalf("after a power cut: %v", err)
+	}
+	g.close()
+}
+
 // follow asks a leader once, and takes its answer.
 func (g *rig) follow(leader *rig) error {
 	g.t.Helper()

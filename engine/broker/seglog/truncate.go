@@ -170,7 +170,7 @@ func (l *Log) forgetBeyond(end int64) error {
 }
 
 // TruncateFullyAndStartAt removes everything and starts anew at offset, as a follower does whose leader's log begins
-// beyond its own.
+// beyond its own. It waits for the device: the log is durable as it is then, empty at its start.
 func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 	if err := l.usable(); err != nil {
 		return err
@@ -220,7 +220,11 @@ func (l *Log) startInside(now clock.Now, start int64, b []byte) (AppendInfo, err
 }
 
 // startAnew makes the log empty, with a segment that begins at base and the start at start, which is base or lies in the batch that comes there.
+// The flush makes a log durable that was just made: else its start would be, and the log not, and the start is vouched for from here on.
 func (l *Log) startAnew(base, start int64) error {
+	if _, err := l.job.flush(); err != nil {
+		return err
+	}
 	if err := l.dir.lowerPoint(l, base, start); err != nil {
 		return err
 	}
