@@ -197,16 +197,19 @@ func (s *shard) activate(r *Replica) {
 
 // noteMarkers tells the producers' state of control batches, which it was not told of before they were written.
 func (s *shard) noteMarkers(r *Replica, b []byte) {
-	o := &r.own
 	for scan := batch.Scan(b); scan.Next(); {
-		h := scan.Header()
-		if !h.Attributes.Control() {
-			continue
+		if h := scan.Header(); h.Attributes.Control() {
+			s.noteMarker(r, h, scan.Bytes())
 		}
-		if aborted, ok := note(&o.state.Producers, h, scan.Bytes()); ok {
-			if err := o.log.AppendAborted(seglog.AbortedTxn(aborted)); err != nil {
-				s.fail(r, err)
-			}
+	}
+}
+
+// noteMarker tells it of one, and the transaction index of what that aborted.
+func (s *shard) noteMarker(r *Replica, h *batch.Header, b []byte) {
+	o := &r.own
+	if aborted, ok := note(&o.state.Producers, h, b); ok {
+		if err := o.log.AppendAborted(seglog.AbortedTxn(aborted)); err != nil {
+			s.fail(r, err)
 		}
 	}
 }

@@ -174,15 +174,14 @@ func (s *shard) copyBatches(r *Replica, c *CopyRequest) error {
 	if err != nil {
 		return errors.Join(err, s.reload(r)) // an earlier segment may have taken some of it
 	}
-	for scan := batch.Scan(c.Batches[:size]); scan.Next(); {
-		h := scan.Header()
-		if h.Attributes.Control() {
-			continue
+	for scan := batch.Scan(c.Batches[:size]); scan.Next(); { // in the log's order: a transaction may end and the next begin
+		if h := scan.Header(); h.Attributes.Control() {
+			s.noteMarker(r, h, scan.Bytes())
+		} else {
+			s.makeRoom(r, h)
+			o.state.Producers.Appended(h)
 		}
-		s.makeRoom(r, h)
-		o.state.Producers.Appended(h)
 	}
-	s.noteMarkers(r, c.Batches[:size])
 	o.state.Copied(at, last)
 	s.bytes.Add(size)
 	s.saveStateIfDue(r, info)

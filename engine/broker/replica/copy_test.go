@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -165,6 +166,53 @@ func TestAnEpochWithoutRecordsIsForgotten(t *testing.T) {
 	}
 	if p := g.r.View().Position(); p != (Position{Epoch: 7, Offset: 5, LastEpoch: 4}) {
 		t.Fatalf("%+v", p)
+	}
+	g.close()
+}
+
+// copyAll hands a follower batches in one answer, one record each.
+func (g *rig) copyAll(raws ...[]byte) {
+	g.t.Helper()
+	asked := g.r.View().Position()
+	c := &CopyRequest{Asked: asked, Answer: Answer{HighWatermark: asked.Offset + int64(len(raws))}}
+	for i, raw := range raws {
+		batch.Stamp(raw, asked.Offset+int64(i), 3)
+		c.Batches = append(c.Batches, raw...)
+	}
+	if err := g.take(c); err != nil {
+		g.t.Fatal(err)
+	}
+	g.sched.RunFor(time.Second)
+}
+
+// One answer may have the end of a transaction and the producer's next: they are noted in the log's order.
+func TestAFollowerCopiesTwoTransactions(t *testing.T) {
+	g := following(t)
+	g.copyAll(txnBatch(t, 7, 0), marker(t, 7, batch.Commit), txnBatch(t, 7, 1)) // 3 4 | 5 is open
+	if v := g.r.View(); v.HighWatermark != 6 || v.LastStable != 5 {
+		t.Errorf("high watermark %d, last stable offset %d: the second transaction is open", v.HighWatermark, v.LastStable)
+	}
+	g.copyAll(marker(t, 7, batch.Abort)) // 6
+	if rows, err := g.r.View().Log.Aborted(0, 7); err != nil || len(rows) != 1 || rows[0].FirstOffset != 5 {
+		t.Errorf("aborted %+v, %v, want the transaction at 5", rows, err)
+	}
+	g.close()
+}
+
+// So it may where the producer's epoch has risen in between.
+func TestAFollowerKeepsAProducersNewEpoch(t *testing.T) {
+	g := following(t)
+	g.copyAll(txnBatch(t, 7, 0), marker(t, 7, batch.Abort), txnBatchIn(t, 7, 1, 0), txnBatchIn(t, 7, 1, 1))
+	if p := g.r.own.state.Producers.Get(7); p.Epoch != 1 || p.LastSequence() != 1 || p.TxnFirstOffset != 5 {
+		t.Errorf("the producer is %+v", *p)
+	}
+	g.lead(6)
+	g.raw(txnBatchIn(t, 7, 1, 2))
+	zombie := &sent{}
+	zombie.AppendRequest = AppendRequest{Batch: txnBatch(t, 7, 1), Acks: -1, ExpectedEpoch: Any, Done: func(*AppendRequest) { zombie.answered++ }}
+	g.r.Append(context.Background(), &zombie.AppendRequest)
+	if g.wait(zombie); !errors.Is(zombie.Err, partition.ErrInvalidProducerEpoch) {
+		t.Errorf("a batch of the old epoch: %v", zombie.Err)
 	}
 	g.close()
 }

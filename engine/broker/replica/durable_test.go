@@ -26,9 +26,12 @@ func (g *rig) raw(raw []byte) *sent {
 	return s
 }
 
-func txnBatch(t testing.TB, pid int64, seq int32) []byte {
+func txnBatch(t testing.TB, pid int64, seq int32) []byte { return txnBatchIn(t, pid, 0, seq) }
+
+// txnBatchIn is of a producer's epoch.
+func txnBatchIn(t testing.TB, pid int64, epoch int16, seq int32) []byte {
 	opts := batch.NewOptions()
-	opts.ProducerID, opts.ProducerEpoch, opts.BaseSequence, opts.Transactional = pid, 0, seq, true
+	opts.ProducerID, opts.ProducerEpoch, opts.BaseSequence, opts.Transactional = pid, epoch, seq, true
 	b := batch.NewBuilder(opts)
 	b.Append(1_700_000_000_000, nil, fmt.Appendf(nil, "%d/%d", pid, seq))
 	raw, err := b.Build(nil)
