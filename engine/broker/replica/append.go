@@ -217,12 +217,12 @@ func (s *shard) noteMarker(r *Replica, h *batch.Header, b []byte) {
 // commitFailed puts the state back to what the log holds, and refuses what is not in it.
 func (s *shard) commitFailed(r *Replica, staged []*AppendRequest, cause error) {
 	o := &r.own
-	end := o.log.View().EndOffset()
-	if end > o.state.End() {
+	was, end := o.state.End(), o.log.View().EndOffset()
+	if end > was {
 		o.state.Appended(end, s.now.Mono) // an earlier segment took some of it
 		o.changed = true
 	}
-	if err := loadProducers(&o.state.Producers, o.log, false); err != nil {
+	if err := loadProducers(&o.state.Producers, o.log, was); err != nil {
 		s.fail(r, errors.Join(cause, err))
 	}
 	o.state.Producers.PassedHighWatermark(o.state.HighWatermark())

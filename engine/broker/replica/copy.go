@@ -254,7 +254,7 @@ func (s *shard) reload(r *Replica) error {
 		o.state.Truncated(end, view.LatestEpoch())
 	}
 	o.log.SetHighWatermark(o.state.HighWatermark())
-	if err := loadProducers(&o.state.Producers, o.log, true); err != nil {
+	if err := loadProducers(&o.state.Producers, o.log, anyRow); err != nil {
 		s.fail(r, err)
 		return err
 	}

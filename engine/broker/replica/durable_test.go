@@ -80,6 +80,39 @@ func TestAnAbortedTransactionIsNotForgotten(t *testing.T) {
 	}
 }
 
+// Nor where its marker was the last of an append for which there was room: the rest began a segment, and was refused.
+func TestTheRowOfHalfAnAppend(t *testing.T) {
+	shown := 0
+	for size := 60; size <= 120; size += 4 {
+		fs := vfs.NewMem()
+		cfg := testConfig()
+		cfg.Log.SegmentBytes = 1024
+		g := start(t, fs, 2, cfg)
+		g.raw(txnBatch(t, 7, 0))         // 0
+		g.raw(marker(t, 7, batch.Abort)) // 1: the index has its block of the device
+		g.raw(txnBatch(t, 7, 1))         // 2
+		fs.SetCapacity(1, 1)
+		m := &sent{}
+		m.AppendRequest = AppendRequest{Batch: marker(t, 7, batch.Abort), Acks: -1, ExpectedEpoch: Any, Internal: true, Done: func(*AppendRequest) { m.answered++ }}
+		g.r.Append(context.Background(), &m.AppendRequest) // 3
+		rest := g.send(1, 0, size, -1)
+		g.wait(m, rest)
+		fs.SetCapacity(1, 1<<40)
+		g.sched.RunFor(time.Second)
+		if m.Err != nil || rest.Err == nil {
+			continue
+		}
+		shown++
+		v := g.r.View()
+		if rows, err := v.Log.Aborted(0, v.End); err != nil || len(rows) != 2 || rows[1].FirstOffset != 2 || rows[1].LastStableOffset != 4 {
+			t.Errorf("size %d: the marker is acknowledged at 3, log %d..%d; aborted %+v, %v", size, v.Start, v.End, rows, err)
+		}
+	}
+	if shown == 0 {
+		t.Error("no append was written in part: the test shows nothing")
+	}
+}
+
 // The row of an aborted transaction that was cut does not hide a committed one that has come to its place.
 func TestAnAbortedTransactionThatWasCutStaysAway(t *testing.T) {
 	bad, n := 0, 0

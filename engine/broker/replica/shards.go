@@ -79,7 +79,7 @@ func (s *Shards) Open(log *seglog.Log, highWatermark int64, cfg *Config) (*Repli
 	r.own.state.Open(view.StartOffset(), view.EndOffset(), view.LatestEpoch(), highWatermark)
 	r.own.state.SetDurability(cfg.Durability)
 	log.KeepState(func() []byte { return r.own.state.Producers.MarshalSnapshot(nil) })
-	if err := loadProducers(&r.own.state.Producers, log, true); err != nil {
+	if err := loadProducers(&r.own.state.Producers, log, anyRow); err != nil {
 		return nil, fmt.Errorf("open %s-%d: %w", r.tp.Topic, r.tp.Partition, err)
 	}
 	// What ended below the high watermark is decided; the next append may be long in coming.
@@ -96,11 +96,16 @@ func (s *Shards) pick(tp seglog.TopicPartition) int {
 	return int((uint64(h.Sum32()) + uint64(tp.Partition)) % uint64(len(s.shards)))
 }
 
+// anyRow of the transaction index may be missing.
+const anyRow int64 = -1
+
 // loadProducers rebuilds the producers' state: the newest snapshot that can be read, and the batches after it. A snapshot from before the
 // log's first segment is of no use: what lay between may have gone on with a sequence, or ended a transaction, and producers that are not
-// known may begin anywhere (Kafka: ProducerStateManager.truncateAndReload). With
-// aborted it also brings the transaction index up to what those batches say, which a crash may have cut.
-func loadProducers(p *partition.Producers, log *seglog.Log, aborted bool) error {
+// known may begin anywhere (Kafka: ProducerStateManager.truncateAndReload).
+//
+// It also brings the transaction index up to what those batches say: it lacks the rows of markers from lacks on, or any, which a crash or a
+// cut may have taken. Readers of the log would miss rows while they are written anew.
+func loadProducers(p *partition.Producers, log *seglog.Log, lacks int64) error {
 	view := log.View()
 	from := view.FirstOffset() // a transaction that begins before the start may end there, too
 	atMost := view.EndOffset()
@@ -126,13 +131,13 @@ func loadProducers(p *partition.Producers, log *seglog.Log, aborted bool) error 
 		}
 		atMost = offset - 1 // an older snapshot and more of the log give the same state
 	}
-	if aborted {
+	if lacks == anyRow {
 		if err := log.ResetAborted(from); err != nil {
 			return err
 		}
 	}
 	return view.Scan(from, view.EndOffset(), func(h *batch.Header, control []byte) error {
-		if row, ok := note(p, h, control); ok && aborted {
+		if row, ok := note(p, h, control); ok && h.BaseOffset >= lacks {
 			return log.AppendAborted(seglog.AbortedTxn(row))
 		}
 		return nil
