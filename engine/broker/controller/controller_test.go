@@ -152,6 +152,8 @@ func (r *room) run(f []string) {
 		r.tree.lead(f[0] == "lead")
 	case "register":
 		r.register(f[1:])
+	case "disk":
+		r.loseDisk(f[1], f[2])
 	case "unregister":
 		r.tree.apply([]catalog.Op{remove(Path(f[1]))})
 	case "create":
@@ -242,7 +244,10 @@ func (r *room) register(f []string) {
 	b := &catalog.Broker{ID: int32(id), Incarnation: catalog.UUID{0xaa, byte(id), 1}, Started: time.UnixMilli(0), CleanStop: !slices.Contains(f, "unclean"),
 		LogDirs: []catalog.LogDir{{ID: catalog.UUID{0xdd, byte(id), 9}, Path: "/d", Failed: slices.Contains(f, "failed")}}}
 	if slices.Contains(f, "newdisk") {
-		b.LogDirs[0].ID = catalog.UUID{0xee, byte(id), 9}
+		b.LogDirs[0].ID = directory("ee", id)
+	}
+	if slices.Contains(f, "two") {
+		b.LogDirs = append(b.LogDirs, catalog.LogDir{ID: directory("ee", id), Path: "/e"})
 	}
 	if i := slices.IndexFunc(f, func(w string) bool { return strings.HasPrefix(w, "rack=") }); i >= 0 {
 		b.Rack = strings.TrimPrefix(f[i], "rack=")
@@ -255,6 +260,26 @@ func (r *room) register(f []string) {
 			r.printf("register: %v", err)
 		}
 	})
+}
+
+// directory is a log directory of a broker, as brokers are made here; zero for an empty name.
+func directory(name string, broker int) catalog.UUID {
+	first, err := strconv.ParseUint(name, 16, 8)
+	if err != nil {
+		return catalog.ZeroUUID
+	}
+	return catalog.UUID{byte(first), byte(broker), 9}
+}
+
+// loseDisk is: disk BROKER DIRECTORY, which fails while the broker runs: its registration says so and stays the same one.
+func (r *room) loseDisk(broker, name string) {
+	id, _ := strconv.Atoi(broker)
+	b := *r.catalog.Current().Broker(int32(id))
+	b.LogDirs = slices.Clone(b.LogDirs)
+	for i := range b.LogDirs {
+		b.LogDirs[i].Failed = b.LogDirs[i].Failed || b.LogDirs[i].ID == directory(name, id)
+	}
+	r.tree.apply([]catalog.Op{set(b.Registration().Path, b.Registration().Data)})
 }
 
 func (r *room) create(f []string) {

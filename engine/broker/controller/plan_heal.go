@@ -163,7 +163,7 @@ func (v *survey) heal(w *work, f *facts, moves bool) {
 		}
 		to, state := anew, &catalog.PartitionState{}
 		if anew != nil {
-			*state, target = electFor(w.now, f, one.topic, one.partition, anew), p.Target()
+			*state, target = settled(w.now, f, one.topic, one.partition, p, anew), p.Target()
 		} else if to, state = moved(w.now, f, one.topic, one.partition, p, target); to == nil {
 			continue
 		}
@@ -248,7 +248,8 @@ func (h *healing) target(one *wish) []int32 {
 
 // renewed is a partition whose lost replicas begin anew on other disks of their own boxes; nil where there are none. It is for a
 // box with a new disk in a cluster that has no other box for it. Nothing that counts is given up: they are neither in sync
-// nor eligible.
+// nor eligible. The leader epoch is to be a new one, for a box that has not registered since: what the lost replica has vouched for in
+// the present one says nothing about the empty one.
 func renewed(s *catalog.Snapshot, one *wish) (to *catalog.Partition) {
 	p := one.topic.Partitions[one.partition]
 	for _, id := range one.lost {

@@ -190,7 +190,7 @@ func cancelled(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *
 	return to, &state, nil
 }
 
-// settled elects for a partition that has lost replicas, from p to to.
+// settled elects, in a new leader epoch, for a partition that has lost replicas, or has others in their place, from p to to.
 func settled(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p, to *catalog.Partition) catalog.PartitionState {
 	state := electFor(s, f, t, index, to)
 	if state.LeaderEpoch == p.LeaderEpoch {

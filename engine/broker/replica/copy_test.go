@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -453,6 +454,56 @@ func TestALeaderAnswersFollowers(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, a, err)
 		}
 		a.Span.Release()
+	}
+	g.close()
+}
+
+// What a replica has vouched for counts in the leader epoch in which it did. So the controller makes a new epoch where a replica begins
+// anew on another disk of its box: nothing else tells the leader that it is not the old one, and what the old one still says is not heard.
+func TestWhatWasVouchedForEndsWithTheLeaderEpoch(t *testing.T) {
+	g := start(t, vfs.NewMem(), 4, testConfig())
+	var proposed []partition.Member
+	g.r.shard.deps.Propose = func(_ *Replica, _, _ int32, isr []partition.Member, done func(bool)) {
+		proposed = append(proposed, isr...)
+		done(false) // not eligible: its log directory is gone
+	}
+	two, three := partition.Member{Broker: 2, Epoch: 20}, partition.Member{Broker: 3, Epoch: 30}
+	lead := func(epoch, partitionEpoch int32, isr ...int32) {
+		done := false
+		g.r.Lead(epoch, partition.Membership{Epoch: partitionEpoch, Replicas: []partition.Member{two, three}, InSync: isr, InSyncMin: 2},
+			func(_ int32, err error) {
+				if done = true; err != nil {
+					t.Error(err)
+				}
+			})
+		g.sched.RunUntil(time.Minute, func() bool { return done })
+	}
+	first := g.epoch + 1
+	lead(first, 1, 1, 2, 3)
+	s := g.send(-1, 0, 3, -1)
+	g.sched.RunFor(time.Second)
+	g.r.Vouch(two, first, 3)
+	g.r.Vouch(three, first, 3)
+	g.wait(s)
+	lead(first, 2, 1, 2) // the disk of box 3 has died; its box lives
+	g.r.Vouch(two, first, 3)
+	g.sched.RunFor(time.Minute)
+	if !slices.Contains(proposed, three) {
+		t.Fatalf("in the same epoch the leader proposes %v: it knows of no disks", proposed)
+	}
+	lead(first+1, 3, 1, 2) // its replica begins anew
+	proposed = nil
+	g.r.Vouch(two, first+1, 3)
+	g.r.Vouch(three, first, 3)
+	g.r.Vouch(three, first+1, 0)
+	g.sched.RunFor(time.Minute)
+	if slices.Contains(proposed, three) {
+		t.Fatal("the leader proposes box 3, which has vouched for nothing on its new disk")
+	}
+	g.r.Vouch(three, first+1, 3)
+	g.sched.RunFor(time.Minute)
+	if !slices.Contains(proposed, three) {
+		t.Fatalf("the leader proposes %v, and box 3 has everything", proposed)
 	}
 	g.close()
 }

@@ -64,8 +64,7 @@ func (o *owner) openRefused() {
 // was never placed.
 func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
 	id := p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
-	p.placed = id
-	if !id.Reserved() {
+	if p.placed = id; !id.Reserved() {
 		for _, d := range o.deps.Dirs {
 			if catalog.UUID(d.ID()) == id {
 				return d, d.Failed()
@@ -86,6 +85,7 @@ func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
 	if best == nil {
 		return nil, errors.New("no log directory of this box works")
 	}
+	p.placed = catalog.UUID(best.ID())
 	return best, nil
 }
 
@@ -188,12 +188,19 @@ func (o *owner) onOpened(p *part, r *replica.Replica, err error) {
 			return
 		}
 		o.offline(p, err)
+		if p.phase == phaseOffline && o.misplaced(p) {
+			o.beginAnew(p)
+		}
 		return
 	}
 	p.phase, p.replica, p.anew = phaseOpen, r, false
 	o.serves(p, true)
 	if p.remove || o.stopping != nil {
 		o.closePart(p)
+		return
+	}
+	if o.misplaced(p) {
+		o.beginAnew(p)
 		return
 	}
 	o.table.set(p.tp.Topic, p.tp.Partition, entry{replica: r})
@@ -248,7 +255,9 @@ func (o *owner) onClosed(p *part, err error) {
 	o.release(p)
 	if err != nil {
 		o.deps.Observer.Log.Error("partition not closed cleanly", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
-		o.stopErr = errors.Join(o.stopErr, err)
+		if o.stopping != nil || !errors.Is(err, seglog.ErrFailed) { // else it was left for a directory that works
+			o.stopErr = errors.Join(o.stopErr, err)
+		}
 	}
 	if p.remove && o.stopping == nil {
 		o.sweep()

@@ -92,7 +92,7 @@ type part struct {
 	follows  following
 	topic    *catalog.Topic
 	config   *replica.Config
-	placed   catalog.UUID // the log directory that it was opened in, or was to be, as the catalog names it
+	placed   catalog.UUID // the log directory that it was opened in, or was to be; zero before one was found
 	settings any          // the topic's settings that config was made from
 	// uncleanable says that compaction has failed here.
 	uncleanable bool
@@ -356,10 +356,8 @@ func (o *owner) add(tp seglog.TopicPartition, t *catalog.Topic, config *replica.
 
 func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
 	p.topic, p.config = t, config
-	if p.phase == phaseOffline && t.Partition(p.tp.Partition).Directory(o.cfg.BrokerID) != p.placed { // it is to begin anew elsewhere
-		p.phase, p.err = phaseQueued, nil
-		o.table.set(p.tp.Topic, p.tp.Partition, entry{err: ErrOpening})
-		o.queue = append(o.queue, p)
+	if o.misplaced(p) {
+		o.beginAnew(p)
 	}
 	o.renew(p)
 	if p.phase != phaseOpen {
@@ -372,6 +370,34 @@ func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
 		o.compactSoon()
 	}
 	o.applyLeadership(p)
+}
+
+// misplaced reports whether the catalog names another log directory for a partition than the one that it is in, or was to be in.
+func (o *owner) misplaced(p *part) bool {
+	cp := p.topic.Partition(p.tp.Partition)
+	if cp == nil {
+		return false
+	}
+	id := cp.Directory(o.cfg.BrokerID)
+	return !id.Reserved() && id != p.placed
+}
+
+// beginAnew has a partition open in the log directory that the catalog names now. One that is open is closed first, before it hears of
+// the leader epoch that came with the other directory: it must not vouch in it. What it had goes where both directories work:
+// the controller counts on none of it any more. One that is being opened or closed comes to it later (onOpened, forget).
+func (o *owner) beginAnew(p *part) {
+	switch p.phase {
+	case phaseOffline:
+		p.phase, p.err = phaseQueued, nil
+		o.table.set(p.tp.Topic, p.tp.Partition, entry{err: ErrOpening})
+		o.queue = append(o.queue, p)
+	case phaseOpen:
+		was, id := p.replica.View().Log.Dir(), p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
+		p.remove = was.Failed() == nil && slices.ContainsFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == id && d.Failed() == nil })
+		o.deps.Observer.Log.Warn("partition begins anew in another log directory, which the catalog names",
+			"topic", p.tp.Topic, "partition", p.tp.Partition, "directory", was.Path(), "named", id.String())
+		o.closePart(p)
+	}
 }
 
 // applyLeadership leads or resigns as the catalog says now.

@@ -21,13 +21,15 @@ import (
 	"cairn/platform/vfs"
 )
 
-// rig is one box's topics on a memory file system under a seeded scheduler, with a catalog that the test feeds.
+// rig is one box's topics on a memory file system under a seeded scheduler, with a catalog that the test feeds. Most tests have one log
+// directory, dir.
 type rig struct {
 	t       *testing.T
 	fs      *vfs.Mem
 	sched   *mailbox.Scheduler
 	syncer  *syncer.Syncer
 	dir     *seglog.Dir
+	dirs    []*seglog.Dir
 	shards  *replica.Shards
 	catalog *catalog.Catalog
 	topics  *Topics
@@ -53,15 +55,24 @@ func id(n byte) catalog.UUID { return catalog.UUID{0xbb, n} }
 // openBox starts a box on what is on fs. Nothing is acted on before start.
 func openBox(t *testing.T, fs *vfs.Mem, seed uint64, change ...func(*Config)) *rig {
 	t.Helper()
+	return openDirs(t, fs, fs, seed, []string{"/data"}, change...)
+}
+
+// openDirs is a box with those log directories, which it sees by files.
+func openDirs(t *testing.T, fs *vfs.Mem, files vfs.FS, seed uint64, paths []string, change ...func(*Config)) *rig {
+	t.Helper()
 	g := &rig{t: t, fs: fs, sched: mailbox.NewScheduler(seed, clock.NewVirtual(time.Unix(1_700_000_000, 0)))}
 	g.syncer = syncer.New(g.sched, syncer.Config{Name: "d"})
-	var err error
-	g.dir, err = seglog.OpenDir(
-		seglog.DirConfig{Path: "/data", ClusterID: "c", NodeID: box, Limits: limits.Derive(0).Storage, OnSweep: func() { g.topics.SweepDue() }},
-		seglog.Deps{FS: fs, Syncer: g.syncer, Random: rand.NewChaCha8([32]byte{byte(seed), 9})})
-	if err != nil {
-		t.Fatal(err)
+	for i, p := range paths {
+		dir, err := seglog.OpenDir(
+			seglog.DirConfig{Path: p, ClusterID: "c", NodeID: box, Limits: limits.Derive(0).Storage, OnSweep: func() { g.topics.SweepDue() }},
+			seglog.Deps{FS: files, Syncer: g.syncer, Random: rand.NewChaCha8([32]byte{byte(seed), 9, byte(i)})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.dirs = append(g.dirs, dir)
 	}
+	g.dir = g.dirs[0]
 	g.shards = replica.NewShards(
 		replica.ShardsConfig{Count: 2, QueueMax: 1000, StageBytesMax: 1 << 16, WaitersMax: 10},
 		replica.Deps{Runtime: g.sched, Moved: func() { g.topics.Moved() }, Failed: func(r *replica.Replica) { g.topics.Failed(r) }})
@@ -73,7 +84,7 @@ func openBox(t *testing.T, fs *vfs.Mem, seed uint64, change ...func(*Config)) *r
 	observer := observe.Discard()
 	g.topicsMetrics = observer.Metrics
 	g.topics = New(g.cfg, Deps{
-		Runtime: g.sched, Observer: observer, Catalog: g.catalog, Dirs: []*seglog.Dir{g.dir}, Shards: g.shards,
+		Runtime: g.sched, Observer: observer, Catalog: g.catalog, Dirs: g.dirs, Shards: g.shards,
 		GoodClock: func(clock.Now) bool { return true },
 		Led: func(r *replica.Replica, leader bool, epoch int32) {
 			g.led = append(g.led, fmt.Sprintf("%s-%d %v %d", r.TopicPartition().Topic, r.TopicPartition().Partition, leader, epoch))
@@ -105,7 +116,10 @@ func (g *rig) feed(changes ...catalog.Change) {
 
 func (g *rig) registration(incarnation catalog.UUID) catalog.Change {
 	g.epoch = g.zxid + 100
-	b := &catalog.Broker{ID: box, Incarnation: incarnation, Offline: g.offline, LogDirs: []catalog.LogDir{{ID: catalog.UUID(g.dir.ID()), Path: "/data"}}}
+	b := &catalog.Broker{ID: box, Incarnation: incarnation, Offline: g.offline}
+	for _, d := range g.dirs {
+		b.LogDirs = append(b.LogDirs, catalog.LogDir{ID: catalog.UUID(d.ID()), Path: d.Path()})
+	}
 	return catalog.Change{Path: catalog.BrokerPath(box), Data: catalog.EncodeBroker(b), Czxid: g.epoch}
 }
 
@@ -214,8 +228,10 @@ func (g *rig) close() {
 	if result != nil {
 		g.t.Fatal(result)
 	}
-	if err := g.dir.Close(); err != nil {
-		g.t.Fatal(err)
+	for _, d := range g.dirs {
+		if err := d.Close(); err != nil {
+			g.t.Fatal(err)
+		}
 	}
 	g.syncer.Close()
 }

@@ -1,0 +1,155 @@
+package topics
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cairn/engine/broker/batch"
+	"cairn/engine/broker/catalog"
+	"cairn/engine/broker/replica"
+	"cairn/platform/vfs"
+)
+
+// disks are two log directories on disks of their own.
+type disks struct {
+	*vfs.Mem
+	fuller string // the one with less room
+	dead   string // the one on which nothing becomes durable any more; empty: none
+}
+
+var errDead = errors.New("input/output error")
+
+func (d *disks) Usage(dir string) (vfs.Usage, error) {
+	u, err := d.Mem.Usage(dir)
+	if strings.HasPrefix(dir, d.fuller) {
+		u.Free /= 2
+	}
+	return u, err
+}
+
+func (d *disks) Open(name string, mode vfs.Mode) (vfs.File, error) {
+	f, err := d.Mem.Open(name, mode)
+	if err != nil {
+		return nil, err
+	}
+	return diskFile{f, d, name}, nil
+}
+
+type diskFile struct {
+	vfs.File
+	on   *disks
+	name string
+}
+
+func (f diskFile) Sync() error {
+	if f.on.dead != "" && strings.HasPrefix(f.name, f.on.dead) {
+		return errDead
+	}
+	return f.File.Sync()
+}
+
+// start starts a box on them with a topic of one partition, which the catalog says to be in a directory.
+func (d *disks) start(t *testing.T, seed uint64, leaderEpoch int32, where func(g *rig) catalog.UUID) *rig {
+	t.Helper()
+	g := openDirs(t, d.Mem, d, seed, []string{"/a", "/b"})
+	g.feed(g.registration(incarnation))
+	g.feed(g.topicIn("t", id(1), leaderEpoch, where(g))...)
+	g.topics.Start()
+	return g
+}
+
+func (g *rig) diskID(i int) catalog.UUID { return catalog.UUID(g.dirs[i].ID()) }
+
+// partitionsOn are the partition directories, those that are being deleted included, in a log directory.
+func (g *rig) partitionsOn(i int) (names []string) {
+	infos, err := g.fs.List(g.dirs[i].Path())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, info := range infos {
+		if info.IsDir {
+			names = append(names, info.Name)
+		}
+	}
+	return names
+}
+
+// followed is the state of the topic's partition when another box leads it, and it is in a directory here.
+func (g *rig) followed(leaderEpoch, version int32, where catalog.UUID) catalog.Change {
+	return catalog.Change{Path: catalog.StatePath("t", 0), Version: version, Data: catalog.EncodeState(catalog.PartitionState{
+		Leader: 2, LeaderEpoch: leaderEpoch, LeaderBrokerEpoch: 7, ISR: []int32{2}, Directories: map[int32]catalog.UUID{box: where}})}
+}
+
+// openedOn waits until the partition is open in a log directory.
+func (g *rig) openedOn(i int) *replica.Replica {
+	g.t.Helper()
+	var r *replica.Replica
+	g.until("open in "+g.dirs[i].Path(), func() bool {
+		var err error
+		r, err = g.topics.Lookup("t", 0)
+		return err == nil && r.View().Err == nil && r.View().Log.Dir() == g.dirs[i]
+	})
+	return r
+}
+
+// A replica whose disk dies while the box runs begins anew in the log directory that the catalog names after a while, in a leader epoch
+// that the old one never hears of.
+func TestAReplicaBeginsAnewWhileTheBoxRuns(t *testing.T) {
+	for _, idle := range []bool{false, true} {
+		d := &disks{Mem: vfs.NewMem()}
+		g := d.start(t, 56, 0, func(g *rig) catalog.UUID { return g.diskID(0) })
+		g.feed(g.topicIn("u", id(2), 0, g.diskID(0))...)
+		r := g.leads("t", id(1))
+		g.write(r, 3)
+		writer := r
+		if idle { // another partition finds out
+			writer = g.leads("u", id(2))
+		}
+		d.dead = "/a"
+		b := batch.NewBuilder(batch.NewOptions())
+		b.Append(1_600_000_000_000, nil, []byte("x"))
+		raw, err := b.Build(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refused error
+		writer.Append(context.Background(), &replica.AppendRequest{Batch: raw, Acks: -1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) { refused = a.Err }})
+		g.until("refused", func() bool { return refused != nil })
+		if g.dirs[0].Failed() == nil {
+			t.Fatal("the log directory has not failed")
+		}
+		g.feed(g.followed(1, 1, g.diskID(0)))
+		g.sched.RunFor(time.Minute)
+		g.feed(g.followed(2, 2, g.diskID(1)))
+		anew := g.openedOn(1)
+		g.until("follows", func() bool { return anew.View().LeaderEpoch == 2 })
+		if end := anew.View().End; end != 0 {
+			t.Fatalf("idle %v: the new one has %d records", idle, end)
+		}
+		if v := r.View(); v.LeaderEpoch > 1 {
+			t.Fatalf("idle %v: the old one is in epoch %d", idle, v.LeaderEpoch)
+		}
+	}
+}
+
+// One that is placed elsewhere than where this box has begun it moves there, at whatever moment that comes, and leaves nothing.
+func TestAReplicaThatIsPlacedElsewhereGoes(t *testing.T) {
+	for seed := range uint64(40) {
+		d := &disks{Mem: vfs.NewMem(), fuller: "/b"}
+		g := openDirs(t, d.Mem, d, seed, []string{"/a", "/b"})
+		g.feed(g.registration(incarnation))
+		g.feed(g.topicIn("t", id(1), 0, catalog.ZeroUUID)[0], g.followed(0, 0, catalog.ZeroUUID))
+		g.topics.Start()
+		for range seed {
+			g.sched.Step()
+		}
+		g.feed(g.followed(1, 1, g.diskID(1)))
+		g.openedOn(1)
+		g.until("nothing is left", func() bool { return len(g.partitionsOn(0)) == 0 && slices.Equal(g.partitionsOn(1), []string{"t-0"}) })
+		g.close()
+	}
+}
