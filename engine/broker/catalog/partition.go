@@ -15,7 +15,8 @@ type Partition struct {
 	// Adding and Removing are the replicas that a reassignment adds and removes (KIP-455).
 	Adding, Removing []int32
 	// Directories are the directory ids of Replicas, in their order: which log directory of the broker holds the
-	// replica (KIP-858). Zero means that none was chosen yet.
+	// replica (KIP-858). Zero means that none was chosen yet, or that a box has chosen one and nobody knows which; such a replica joins
+	// no ISR.
 	Directories []UUID
 
 	// HasState reports whether the controller has written the state below.

@@ -149,7 +149,7 @@ func (c *chaos) step() {
 		for topic := range r.catalog.Current().Topics() {
 			for i, p := range topic.Partitions {
 				if p.HasState {
-					r.epochs[0] = append(r.epochs[0], PartitionEpoch{topic.ID, int32(i), p.LeaderEpoch + int32(rapid.IntRange(-1, 3).Draw(c.t, "ahead"))})
+					r.epochs[0] = append(r.epochs[0], PartitionEpoch{Topic: topic.ID, Partition: int32(i), Epoch: p.LeaderEpoch + int32(rapid.IntRange(-1, 3).Draw(c.t, "ahead"))})
 				}
 			}
 		}

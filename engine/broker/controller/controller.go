@@ -15,8 +15,8 @@ import (
 
 // Brokers asks brokers. engine/node answers for this box's own; others are reached over the link.
 type Brokers interface {
-	// HighestEpochs asks a registered broker for the highest leader epoch in each log that it holds. It may leave out
-	// empty logs. done is called once, from any goroutine, and only posts.
+	// HighestEpochs asks a registered broker for the highest leader epoch in each log that it holds, and for the log directory of
+	// those of which the catalog names none. It may leave out other empty logs. done is called once, from any goroutine, and only posts.
 	HighestEpochs(broker int32, done func([]PartitionEpoch, error))
 	// DropTopic asks a broker to confirm that it no longer holds a topic that is marked for deletion. done is called
 	// once, from any goroutine, and only posts; until then the topic's znodes stay, at most for ten seconds.

@@ -199,7 +199,7 @@ func (r *room) run(f []string) {
 		p, _ := strconv.Atoi(word(3))
 		e, _ := strconv.Atoi(word(4))
 		b, _ := strconv.Atoi(word(1))
-		r.epochs[int32(b)] = append(r.epochs[int32(b)], PartitionEpoch{r.catalog.Current().Topic(word(2)).ID, int32(p), int32(e)})
+		r.epochs[int32(b)] = append(r.epochs[int32(b)], PartitionEpoch{r.catalog.Current().Topic(word(2)).ID, int32(p), int32(e), directory(word(5), b)})
 		return
 	case "mute":
 		r.mute = word(1) != "off"

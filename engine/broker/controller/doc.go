@@ -8,6 +8,9 @@
 // controller epoch, and then has at most one multi under way, each with a check of the controller epoch's version, so
 // that a controller that was replaced writes nothing any more.
 //
+// It chooses the log directory of each replica, or is told it by the box (directories.go): none is in sync of which the catalog does
+// not say where it is.
+//
 // Beside requests it plans what nobody asks for: leaders and ISRs as boxes come and go (election.go), replicas that follow the
 // cluster (plan_heal.go), and leadership that goes back to preferred replicas (plan_balance.go).
 //

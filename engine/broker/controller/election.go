@@ -80,8 +80,8 @@ func initialStates(w *work, f *facts, name string) bool {
 	return done
 }
 
-// firstState is the state of a new partition: led by its first living replica, in sync with all living ones, in the log
-// directories that were chosen for it. ok is false while no replica lives.
+// firstState is the state of a new partition: led by its first living replica, in sync with all living ones but those that are about
+// to stop or have no log directory that works, in the log directories that were chosen for it. ok is false while no replica lives.
 func firstState(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32) (state catalog.PartitionState, ok bool) {
 	p := t.Partitions[index]
 	state = catalog.PartitionState{
@@ -89,11 +89,15 @@ func firstState(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32) (s
 	}
 	for _, r := range p.Replicas {
 		b := s.Broker(r)
-		if b == nil || f.leaving.has(s, r) {
-			continue
+		if b == nil {
+			continue // it is given a directory when it comes: see placed
 		}
-		if dir := chooseDirectory(b, t.ID, index); !dir.IsZero() {
+		dir := chooseDirectory(b, t.ID, index)
+		if !dir.IsZero() {
 			state.Directories[r] = dir
+		}
+		if f.leaving.has(s, r) || dir.IsZero() && len(b.LogDirs) > 0 {
+			continue
 		}
 		state.ISR = append(state.ISR, r)
 		if state.Leader == catalog.NoLeader && f.epochs.known(b) {
@@ -104,20 +108,6 @@ func firstState(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32) (s
 	return state, state.Leader != catalog.NoLeader
 }
 
-// chooseDirectory spreads a broker's replicas over its log directories that work.
-func chooseDirectory(b *catalog.Broker, topic catalog.UUID, partition int32) catalog.UUID {
-	var online []catalog.UUID
-	for _, d := range b.LogDirs {
-		if !d.Failed {
-			online = append(online, d.ID)
-		}
-	}
-	if len(online) == 0 {
-		return catalog.ZeroUUID
-	}
-	return online[(int(topic[0])+int(partition))%len(online)]
-}
-
 // elect is the state that a partition of a topic should have, where p is that partition as it is, or with the replicas that
 // it is about to have. changed is false when p has it already.
 //
@@ -125,8 +115,11 @@ func chooseDirectory(b *catalog.Broker, topic catalog.UUID, partition int32) cat
 // min.insync.replicas, those that left it stay eligible (ELR); so does one that is about to stop, unless no other is in it. One that
 // may have forgotten what it acknowledged leaves both, unless that is all of them. A leader comes from the ISR, else from the ELR, else,
 // where the topic allows unclean election, from any replica that lives. A leader of an earlier registration does not
-// count: it is elected again, with a new epoch.
+// count: it is elected again, with a new epoch. Replicas without a log directory are given theirs; where one begins anew by that, the
+// epoch is new too, so that nothing that was vouched for elsewhere counts for it.
 func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *catalog.Partition, kind electionKind) (next catalog.PartitionState, changed bool) {
+	was := p
+	p, anew := placed(s, f, t, index, p)
 	next = p.State()
 	next.ISR = without(p.ISR, func(r int32) bool { return !s.ReplicaOnline(p, r) })
 	forgets := func(r int32) bool { return s.Forgetful(t, p, r) }
@@ -141,18 +134,19 @@ func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *cata
 	next.ELR = without(eligibleLeaders(t, p, next.ISR), forgets)
 	var waiting bool
 	if next.Leader, waiting = choose(s, f, t, p, &next, kind); waiting {
+		next.Directories = was.State().Directories
 		return next, false
 	}
 	var brokerEpoch int64
 	if next.Leader != catalog.NoLeader {
 		brokerEpoch = s.Broker(next.Leader).Epoch
 	}
-	if floor := f.epochs.floor(next.Leader, t.ID, index); next.Leader != p.Leader || !s.Elected(p, brokerEpoch) || floor > p.LeaderEpoch {
+	if floor := f.epochs.floor(next.Leader, t.ID, index); next.Leader != p.Leader || !s.Elected(p, brokerEpoch) || floor > p.LeaderEpoch || anew {
 		next.LeaderEpoch = max(p.LeaderEpoch, floor) + 1
 		next.LeaderBrokerEpoch = brokerEpoch
 		changed = true
 	}
-	changed = changed || !slices.Equal(next.ISR, p.ISR) || !slices.Equal(next.ELR, p.ELR)
+	changed = changed || p != was || !slices.Equal(next.ISR, p.ISR) || !slices.Equal(next.ELR, p.ELR)
 	next.ControllerEpoch = s.ControllerEpoch
 	return next, changed
 }

@@ -4,15 +4,18 @@ import (
 	"cairn/engine/broker/catalog"
 )
 
-// PartitionEpoch is the highest leader epoch in one replica's log, -1 for an empty log.
+// PartitionEpoch is what a broker says of one replica's log: its highest leader epoch, -1 for an empty log.
 type PartitionEpoch struct {
 	Topic     catalog.UUID
 	Partition int32
 	Epoch     int32
+	// Directory is where the log lies, if the catalog does not say; else zero.
+	Directory catalog.UUID `json:",omitzero"`
 }
 
 // epochs remembers what brokers said about their logs after they registered. Of the report only what is above the
-// catalog's own epochs is kept, which is nothing unless the tree was restored from an older state.
+// catalog's own epochs is kept, which is nothing unless the tree was restored from an older state, and where logs lie of which the
+// catalog does not say it.
 type epochs map[int32]*brokerEpochs
 
 type brokerEpochs struct {
@@ -20,6 +23,7 @@ type brokerEpochs struct {
 	known       bool // the report has come
 	asked       bool // the report is under way
 	above       map[replicaKey]int32
+	directories map[replicaKey]catalog.UUID
 }
 
 type replicaKey struct {
@@ -43,6 +47,14 @@ func (e epochs) floor(broker int32, topic catalog.UUID, partition int32) int32 {
 	return -1
 }
 
+// directory is where the broker has said that its replica of a partition lies; zero if it has not.
+func (e epochs) directory(broker int32, topic catalog.UUID, partition int32) catalog.UUID {
+	if r := e[broker]; r != nil {
+		return r.directories[replicaKey{topic, partition}]
+	}
+	return catalog.ZeroUUID
+}
+
 // asking notes that a registration is being asked.
 func (e epochs) asking(b *catalog.Broker) {
 	e[b.ID] = &brokerEpochs{brokerEpoch: b.Epoch, asked: true}
@@ -61,8 +73,14 @@ func (e epochs) report(broker int32, brokerEpoch int64, logs []PartitionEpoch, s
 		return false
 	}
 	r.asked, r.known = false, true
-	r.above = nil
+	r.above, r.directories = nil, nil
 	for _, l := range logs {
+		if !l.Directory.IsZero() {
+			if r.directories == nil {
+				r.directories = map[replicaKey]catalog.UUID{}
+			}
+			r.directories[replicaKey{l.Topic, l.Partition}] = l.Directory
+		}
 		t := s.TopicByID(l.Topic)
 		if t == nil {
 			continue

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestModel: brokers come and go, topics are made, grow, and are reassigned and cancelled at random, while leaders append,
+// TestModel: brokers come and go, and lose disks, topics are made, grow, and are reassigned and cancelled at random, while leaders append,
 // followers copy, and the ISR follows. What was acknowledged is in every leader's log, whatever happens; replicas are never
 // fewer than somebody has asked for; states agree with each other; and once everybody is back, every reassignment ends and
 // nothing more is written.
@@ -84,9 +84,9 @@ func (m *model) fail([]catalog.Op) (error, bool) {
 	return nil, true
 }
 
-// register brings a broker, or brings it anew. What it has said before says nothing about it.
+// register brings a broker, or brings it anew. What it has said before says nothing about it. Every second one has two log directories.
 func (m *model) register(id int32) {
-	m.room.register([]string{fmt.Sprint(id)})
+	m.room.register([]string{fmt.Sprint(id), []string{"", "two"}[id%2]})
 	for _, part := range m.parts {
 		delete(part.vouched, id)
 	}
@@ -117,7 +117,7 @@ func partKey(t *catalog.Topic, index int32) string {
 
 func (m *model) step() {
 	r, s := m.room, m.room.catalog.Current()
-	switch rapid.IntRange(0, 16).Draw(m.t, "what") {
+	switch rapid.IntRange(0, 17).Draw(m.t, "what") {
 	case 0:
 		m.create()
 	case 1, 2:
@@ -147,6 +147,11 @@ func (m *model) step() {
 	case 9:
 		m.asked++
 		r.c.ControlRebalance(RebalanceControl{Pause: rapid.Bool().Draw(m.t, "pause")}, func(error) { m.answered++ })
+	case 10:
+		id := rapid.Int32Range(0, m.brokers-1).Draw(m.t, "loses")
+		if b := s.Broker(id); b != nil && len(b.LogDirs) > 1 {
+			r.loseDisk(fmt.Sprint(id), rapid.SampledFrom([]string{"dd", "ee"}).Draw(m.t, "disk"))
+		}
 	default:
 		for range rapid.IntRange(1, 4).Draw(m.t, "records") {
 			if t, index, p, part := m.any(); t != nil {
@@ -331,6 +336,11 @@ func (m *model) check(s *catalog.Snapshot, t *catalog.Topic, index int32, p *cat
 		if !slices.Contains(p.Replicas, id) && s.Broker(id) != nil { // one that is away keeps what it has
 			delete(part.logs, id)
 			delete(part.vouched, id)
+		}
+	}
+	for _, id := range p.Replicas {
+		if was := part.before.Directory(id); p.HasState && part.before.HasState && id%2 == 1 && was != p.Directory(id) {
+			delete(part.logs, id) // it begins anew there; what it has vouched for until now must not count
 		}
 	}
 	if leader := s.LeaderOf(p); leader != catalog.NoLeader {

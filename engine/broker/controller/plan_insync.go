@@ -112,12 +112,14 @@ func (a *inSyncAlteration) alter(w *work, f *facts, at int, change *InSyncChange
 			return refuse(kerr.IneligibleReplica, "Broker %d is not registered under epoch %d, or its log directory is gone.", r.Broker, r.Epoch)
 		} else if joins && f.leaving.has(w.now, r.Broker) {
 			return refuse(kerr.IneligibleReplica, "Broker %d is about to stop.", r.Broker)
+		} else if joins && p.Directory(r.Broker).Reserved() && whereabouts(f, w.now.Broker(r.Broker), t.ID, change.Partition).IsZero() {
+			return refuse(kerr.IneligibleReplica, "Nobody knows in which log directory broker %d has %s-%d.", r.Broker, t.Name, change.Partition)
 		}
 	}
 	next := p.State()
 	next.ControllerEpoch = w.now.ControllerEpoch
 	for _, r := range isr { // one that was away when the partition was made has chosen for itself
-		if id := onlyDirectory(w.now.Broker(r)); next.Directories[r].IsZero() && !id.IsZero() {
+		if id := whereabouts(f, w.now.Broker(r), t.ID, change.Partition); next.Directories[r].Reserved() && !id.IsZero() {
 			next.Directories[r] = id
 		}
 	}
@@ -133,14 +135,6 @@ func (a *inSyncAlteration) alter(w *work, f *facts, at int, change *InSyncChange
 func eligible(s *catalog.Snapshot, p *catalog.Partition, r InSyncReplica) bool {
 	b := s.Broker(r.Broker)
 	return b != nil && b.Epoch == r.Epoch && s.ReplicaOnline(p, r.Broker)
-}
-
-// onlyDirectory is the log directory of a broker that has one, where all its replicas are; zero if it has several.
-func onlyDirectory(b *catalog.Broker) catalog.UUID {
-	if b == nil || len(b.LogDirs) != 1 {
-		return catalog.ZeroUUID
-	}
-	return b.LogDirs[0].ID
 }
 
 // inOrderOf sorts brokers as they stand among the replicas.

@@ -62,6 +62,8 @@ func (d *disks) start(t *testing.T, seed uint64, leaderEpoch int32, where func(g
 	return g
 }
 
+func unplaced(*rig) catalog.UUID { return catalog.ZeroUUID }
+
 func (g *rig) diskID(i int) catalog.UUID { return catalog.UUID(g.dirs[i].ID()) }
 
 // partitionsOn are the partition directories, those that are being deleted included, in a log directory.
@@ -94,6 +96,51 @@ func (g *rig) openedOn(i int) *replica.Replica {
 		return err == nil && r.View().Err == nil && r.View().Log.Dir() == g.dirs[i]
 	})
 	return r
+}
+
+// A replica that the catalog names no log directory of is found again at the next start, wherever there is more room by then. The box
+// says where it is, until the catalog does.
+func TestAReplicaThatNobodyHasPlacedIsFoundAgain(t *testing.T) {
+	d := &disks{Mem: vfs.NewMem(), fuller: "/b"}
+	g := d.start(t, 51, 0, unplaced)
+	r := g.leads("t", id(1))
+	g.write(r, 3)
+	if on := r.View().Log.Dir(); on != g.dirs[0] {
+		t.Fatalf("begun in %s, where there is less room", on.Path())
+	}
+	g.close()
+
+	d.fuller = "/a"
+	g = d.start(t, 52, 1, unplaced)
+	r = g.leads("t", id(1))
+	if v := r.View(); v.End != 3 || len(g.partitionsOn(1)) > 0 {
+		t.Fatalf("it leads with %d records of 3, in %s", v.End, v.Log.Dir().Path())
+	}
+	if e := g.topics.Epochs(); len(e) != 1 || e[0] != (Epoch{Topic: id(1), Epoch: 1, Directory: g.diskID(0)}) {
+		t.Fatalf("the box says %v", e)
+	}
+	g.feed(g.state("t", 1, g.diskID(0)))
+	g.sched.RunFor(time.Second)
+	if e := g.topics.Epochs(); len(e) != 1 || !e[0].Directory.IsZero() || r.View().Err != nil {
+		t.Fatalf("the box says %v of what the catalog names; %v", e, r.View().Err)
+	}
+	g.close()
+}
+
+// Of two, which a start that has not found the first may have left, it is the one in which more is acknowledged.
+func TestTheFullerOneOfTwoReplicasIsFound(t *testing.T) {
+	d := &disks{Mem: vfs.NewMem()}
+	g := d.start(t, 53, 0, func(g *rig) catalog.UUID { return g.diskID(1) })
+	g.write(g.leads("t", id(1)), 3)
+	g.close()
+	g = d.start(t, 54, 1, func(g *rig) catalog.UUID { return g.diskID(0) })
+	g.write(g.leads("t", id(1)), 1)
+	g.close()
+	g = d.start(t, 55, 2, unplaced)
+	if v := g.leads("t", id(1)).View(); v.End != 3 {
+		t.Fatalf("it leads with %d records of 3, in %s", v.End, v.Log.Dir().Path())
+	}
+	g.close()
 }
 
 // A replica whose disk dies while the box runs begins anew in the log directory that the catalog names after a while, in a leader epoch

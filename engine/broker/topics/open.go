@@ -60,11 +60,19 @@ func (o *owner) openRefused() {
 	o.openNext()
 }
 
-// directoryOf finds the log directory of a replica: the one that the catalog names, or the emptiest for a replica that
-// was never placed.
+// directoryOf finds the log directory of a replica: the one that the catalog names; of one that it names none for, that in which it was
+// found at the start, or was placed since; or the emptiest for a replica that was never placed.
 func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
 	id := p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
-	if p.placed = id; !id.Reserved() {
+	if found := o.found[p.tp]; id.Reserved() && found != nil {
+		id = catalog.UUID(found.ID())
+	}
+	if !id.Reserved() {
+		p.placed = id
+	} else {
+		id = p.placed
+	}
+	if !id.Reserved() {
 		for _, d := range o.deps.Dirs {
 			if catalog.UUID(d.ID()) == id {
 				return d, d.Failed()
@@ -283,6 +291,9 @@ func (o *owner) forget(p *part) {
 	}
 	delete(o.parts, p.tp)
 	o.serves(p, true)
+	if p.remove {
+		delete(o.found, p.tp)
+	}
 	o.markUncleanable(p, false)
 	o.table.remove(p.tp.Topic, p.tp.Partition)
 	if o.stopping != nil {

@@ -120,7 +120,8 @@ type owner struct {
 	dropping []message
 	applied  *catalog.Snapshot // what has been acted on
 	parts    map[seglog.TopicPartition]*part
-	queue    []*part // to be opened
+	found    map[seglog.TopicPartition]*seglog.Dir // at the start: where replicas are that the catalog names no log directory of
+	queue    []*part                               // to be opened
 	opening  int
 	closing  int
 	held     int // partitions that are open, being opened or being closed
@@ -142,6 +143,7 @@ func newOwner(cfg Config, deps Deps, t *table) *owner {
 		cfg: cfg, deps: deps, table: t,
 		applied: catalog.Empty(deps.Catalog.Current().Base()),
 		parts:   make(map[seglog.TopicPartition]*part),
+		found:   make(map[seglog.TopicPartition]*seglog.Dir),
 	}
 	m := deps.Observer.Metrics
 	o.removedBytes = m.Counter("cairn_log_removed_bytes_total")
@@ -243,6 +245,7 @@ func (o *owner) start() {
 				if t := snapshot.Topic(f.Topic); t.Deleting {
 					o.add(f.TopicPartition, t, o.configOf(t)).remove = true
 				}
+				o.find(snapshot, f, dir)
 				continue
 			}
 			o.deps.Observer.Log.Warn("stray partition set aside: the catalog does not give it to this box",
@@ -253,6 +256,20 @@ func (o *owner) start() {
 		}
 	}
 	o.sweep()
+}
+
+// find notes where a replica is that the catalog names no log directory of: in several, where most of it is acknowledged.
+func (o *owner) find(s *catalog.Snapshot, f seglog.Found, dir *seglog.Dir) {
+	if !s.Topic(f.Topic).Partition(f.Partition).Directory(o.cfg.BrokerID).Reserved() {
+		return
+	}
+	if other := o.found[f.TopicPartition]; other != nil {
+		here, _ := dir.HighWatermark(f.TopicPartition)
+		if there, _ := other.HighWatermark(f.TopicPartition); here <= there {
+			return
+		}
+	}
+	o.found[f.TopicPartition] = dir
 }
 
 func (o *owner) belongs(s *catalog.Snapshot, f seglog.Found) bool {

@@ -74,8 +74,10 @@ type Deps struct {
 
 // Topics is the owner.
 type Topics struct {
-	box   *mailbox.Mailbox[message]
-	table table
+	box     *mailbox.Mailbox[message]
+	table   table
+	catalog *catalog.Catalog
+	broker  int32
 
 	closing sync.Once
 	result  error // of Close
@@ -140,7 +142,7 @@ func New(cfg Config, deps Deps) *Topics {
 	if deps.Observer == nil {
 		deps.Observer = observe.Discard()
 	}
-	t := &Topics{table: table{topics: make(map[string][]entry)}}
+	t := &Topics{table: table{topics: make(map[string][]entry)}, catalog: deps.Catalog, broker: cfg.BrokerID}
 	o := newOwner(cfg, deps, &t.table)
 	t.box = mailbox.New[message](deps.Runtime, "topics", 1<<16, o)
 	o.box = t.box

@@ -60,7 +60,7 @@ func TestCreatedLedAndKeptAcrossARestart(t *testing.T) {
 	if r, err := g.topics.Lookup("t", 0); err != nil || r.View().Leader || len(g.led) != 0 {
 		t.Fatalf("a box that the catalog shows under its last start leads: %v %v", err, g.led)
 	}
-	if e := g.topics.Epochs(); len(e) != 1 || e[0] != (Epoch{id(1), 0, 0}) {
+	if e := g.topics.Epochs(); len(e) != 1 || e[0] != (Epoch{Topic: id(1)}) {
 		t.Fatalf("epochs %v", e)
 	}
 	g.feed(g.registration(incarnation))
