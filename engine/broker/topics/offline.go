@@ -49,10 +49,11 @@ func (o *owner) sayOffline() {
 
 // withoutDirectory reports whether the log directory that the catalog names for a partition is gone.
 func (o *owner) withoutDirectory(p *part) bool {
-	if p.placed.Reserved() {
+	cp := p.topic.Partition(p.tp.Partition)
+	if cp == nil || cp.Directory(o.cfg.BrokerID).Reserved() {
 		return false
 	}
-	i := slices.IndexFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == p.placed })
+	i := slices.IndexFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == cp.Directory(o.cfg.BrokerID) })
 	return i < 0 || o.deps.Dirs[i].Failed() != nil
 }
 

@@ -197,7 +197,7 @@ func (o *owner) onOpened(p *part, r *replica.Replica, err error) {
 		}
 		o.offline(p, err)
 		if p.phase == phaseOffline && o.misplaced(p) {
-			o.beginAnew(p)
+			o.moveTo(p)
 		}
 		return
 	}
@@ -208,7 +208,7 @@ func (o *owner) onOpened(p *part, r *replica.Replica, err error) {
 		return
 	}
 	if o.misplaced(p) {
-		o.beginAnew(p)
+		o.moveTo(p)
 		return
 	}
 	o.table.set(p.tp.Topic, p.tp.Partition, entry{replica: r})

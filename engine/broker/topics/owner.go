@@ -374,7 +374,7 @@ func (o *owner) add(tp seglog.TopicPartition, t *catalog.Topic, config *replica.
 func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
 	p.topic, p.config = t, config
 	if o.misplaced(p) {
-		o.beginAnew(p)
+		o.moveTo(p)
 	}
 	o.renew(p)
 	if p.phase != phaseOpen {
@@ -399,10 +399,10 @@ func (o *owner) misplaced(p *part) bool {
 	return !id.Reserved() && id != p.placed
 }
 
-// beginAnew has a partition open in the log directory that the catalog names now. One that is open is closed first, before it hears of
+// moveTo has a partition open in the log directory that the catalog names now. One that is open is closed first, before it hears of
 // the leader epoch that came with the other directory: it must not vouch in it. What it had goes where both directories work:
 // the controller counts on none of it any more. One that is being opened or closed comes to it later (onOpened, forget).
-func (o *owner) beginAnew(p *part) {
+func (o *owner) moveTo(p *part) {
 	switch p.phase {
 	case phaseOffline:
 		p.phase, p.err = phaseQueued, nil
