@@ -246,7 +246,7 @@ func (f *fetchSessions) update(s *fetchSession, req *kmsg.FetchRequest) bool {
 func (f *fetchSessions) take(s *fetchSession, to []fetchPart) []fetchPart {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s.followed.take(func(p *sessionPartition) {
+	s.followed.take(to, func(p *sessionPartition) {
 		part := partOf(p)
 		part.follows, part.knownStart = true, p.knownStart
 		to = append(to, part)

@@ -11,13 +11,14 @@ import (
 // alone. A box follows thousands of partitions in one session, and most are idle: what a request costs must not depend on those.
 //
 // Each partition of the session is in one of three places: noted, to be looked at by the next look; held by the request under way;
-// or at rest, with a watcher at its replica, which notes it when something moves.
+// or at rest, with a watcher at its replica, which notes it when something moves. One that is held may be noted as well: something has
+// moved since the last look of its request.
 type followed struct {
-	mu     sync.Mutex // protects what follows, and the fields of sessionPartition that say so; a leaf
-	noted  []*sessionPartition
-	urgent bool   // one of them has been noted since the last look that is not to wait
-	wake   func() // of the request that waits; nil: none
-	over   bool   // the session has ended
+	mu     sync.Mutex          // protects what follows, and the fields of sessionPartition that say so; a leaf
+	noted  []*sessionPartition // those that are noted and not held
+	urgent bool                // one of them has been noted since the last look that is not to wait
+	wake   func()              // of the request that waits; nil: none
+	over   bool                // the session has ended
 }
 
 // note has a partition looked at; urgent wakes the request that waits.
@@ -27,9 +28,10 @@ func (f *followed) note(c *sessionPartition, urgent bool) {
 		f.mu.Unlock()
 		return
 	}
-	if !c.noted && !c.held {
-		c.noted = true
-		f.noted = append(f.noted, c)
+	if !c.noted {
+		if c.noted = true; !c.held {
+			f.noted = append(f.noted, c)
+		}
 	}
 	var wake func()
 	if urgent {
@@ -42,11 +44,14 @@ func (f *followed) note(c *sessionPartition, urgent bool) {
 	}
 }
 
-// take gives what is noted to a request.
-func (f *followed) take(each func(*sessionPartition)) {
+// take gives what is noted to a request, which looks at it and once more at what it holds.
+func (f *followed) take(held []fetchPart, each func(*sessionPartition)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.urgent, f.wake = false, nil
+	for i := range held {
+		held[i].cached.noted = false
+	}
 	for i, c := range f.noted {
 		f.noted[i] = nil
 		if c.noted = false; c.gone {
@@ -101,7 +106,7 @@ func (f *followed) watch(ctx context.Context, c *sessionPartition, r Replica, se
 	r.Await(ctx, seen, w)
 }
 
-// giveBack ends what a request held: those that are at rest are left to their watchers, the others are noted again.
+// giveBack ends what a request held: those that are at rest are left to their watchers, the others are noted, or stay so.
 func (f *followed) giveBack(parts []fetchPart, rests func(*fetchPart) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,7 +118,7 @@ func (f *followed) giveBack(parts []fetchPart, rests func(*fetchPart) bool) {
 				continue
 			}
 			c.held = false
-			if !c.gone && !f.over && (c.watcher == nil || !rests(p)) {
+			if !c.gone && !f.over && (c.noted || c.watcher == nil || !rests(p)) {
 				c.noted = true
 				f.noted = append(f.noted, c)
 			}

@@ -185,6 +185,47 @@ func TestAFollowerIsToldAtOnceWhatOthersWaitFor(t *testing.T) {
 	r.wait("the request to wait, for it was told", func() bool { return r.parked() == 1 })
 }
 
+// What moves after the last look of a request, and before its answer, is told with the next: of a high watermark no watcher wakes.
+func TestNewsBetweenTheLookAndTheAnswerAreToldNext(t *testing.T) {
+	r := newRig(t)
+	r.topic("t", 1)
+	second, rep := partition.Member{Broker: 2, Epoch: 20}, r.replica("t", 0)
+	rep.Lead(1, partition.Membership{Epoch: 1, Replicas: []partition.Member{second}, InSync: []int32{rigBroker, 2}}, func(int32, error) {})
+	r.wait("two in sync", func() bool { return rep.View().InSync == 2 })
+	r.dial().produceAcks(1, "t", 0, "a")
+
+	f, c := &followed{}, &sessionPartition{key: partitionKey{topic: "t"}, told: true}
+	look := func(parts []fetchPart) []fetchPart {
+		f.take(parts, func(c *sessionPartition) { parts = append(parts, fetchPart{cached: c}) })
+		for i := range parts {
+			p, v := &parts[i], rep.View()
+			p.view, p.offset, p.highWatermark = v, v.End, v.HighWatermark
+			f.watch(t.Context(), p.cached, rep, v)
+		}
+		return parts
+	}
+	noted := func() bool { f.mu.Lock(); defer f.mu.Unlock(); return c.noted }
+	f.note(c, false)
+	before := look(nil)
+	rep.Vouch(second, 1, 1)
+	r.wait("the high watermark to be noted", noted)
+	f.giveBack(before, (*fetchPart).rests)
+	after := look(nil)
+	if len(before) != 1 || before[0].highWatermark != 0 || len(after) != 1 || after[0].highWatermark != 1 {
+		t.Fatalf("looked at before: %+v, after: %+v", before, after)
+	}
+	r.dial().produceAcks(1, "t", 0, "b")
+	r.wait("the record to be noted", noted)
+	after = look(after) // the request has waited, and looks once more
+	rep.Vouch(second, 1, 2)
+	r.wait("the next high watermark to be noted", noted)
+	after = look(after)
+	f.giveBack(after, (*fetchPart).rests)
+	if again := look(nil); len(after) != 1 || after[0].highWatermark != 2 || len(again) != 0 {
+		t.Fatalf("looked at last: %+v, and again: %+v", after, again)
+	}
+}
+
 // What an answer had no room for comes with the next ones: all partitions in turn, none before the others have had theirs.
 func TestAFollowersFullAnswersStarveNobody(t *testing.T) {
 	r := newRig(t)
