@@ -178,6 +178,7 @@ func (s *shard) saveStateIfDue(r *Replica, info seglog.AppendInfo) {
 	}
 }
 
+// saveState writes it, as it is at the log's end.
 func (s *shard) saveState(r *Replica) {
 	o := &r.own
 	if err := o.log.SaveProducerState(o.state.End(), o.state.Producers.MarshalSnapshot(nil)); err != nil {

@@ -210,7 +210,10 @@ func (s *shard) truncate(r *Replica, leader partition.EpochEnd) error {
 	if err := s.reload(r); err != nil {
 		return err
 	}
-	s.saveState(r) // a segment begins here
+	// A segment begins here, and those before may go. A snapshot that stands here is not written over: a power cut would tear it.
+	if at, _, ok, err := o.log.ProducerState(o.state.End()); err == nil && (!ok || at < o.state.End()) {
+		s.saveState(r)
+	}
 	return nil
 }
 
