@@ -237,6 +237,9 @@ func (s *shard) startInside(r *Replica, batches []byte) error {
 	if o.log.View().StartOffset() == at { // else nothing has changed
 		o.state.StartedAnew(at)
 	}
+	if errors.Is(err, seglog.ErrFailed) {
+		return err // it may have stopped half-way; only a recovery reads that
+	}
 	if err := errors.Join(err, s.reload(r)); err != nil {
 		return err
 	}
