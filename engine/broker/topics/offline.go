@@ -47,16 +47,6 @@ func (o *owner) sayOffline() {
 	o.deps.Offline(offline)
 }
 
-// withoutDirectory reports whether the log directory that the catalog names for a partition is gone.
-func (o *owner) withoutDirectory(p *part) bool {
-	cp := p.topic.Partition(p.tp.Partition)
-	if cp == nil || cp.Directory(o.cfg.BrokerID).Reserved() {
-		return false
-	}
-	i := slices.IndexFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == cp.Directory(o.cfg.BrokerID) })
-	return i < 0 || o.deps.Dirs[i].Failed() != nil
-}
-
 // errMissing says that a partition's directory was lost.
 var errMissing = errors.New("is missing although the checkpoint there knows it")
 

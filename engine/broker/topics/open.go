@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
 	"cairn/engine/broker/seglog"
 )
@@ -58,43 +57,6 @@ func (o *owner) openRefused() {
 		}
 	}
 	o.openNext()
-}
-
-// directoryOf finds the log directory of a replica: the one that the catalog names; of one that it names none for, that in which it was
-// found at the start, or was placed since; or the emptiest for a replica that was never placed.
-func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
-	id := p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
-	if found := o.found[p.tp]; id.Reserved() && found != nil {
-		id = catalog.UUID(found.ID())
-	}
-	if !id.Reserved() {
-		p.placed = id
-	} else {
-		id = p.placed
-	}
-	if !id.Reserved() {
-		for _, d := range o.deps.Dirs {
-			if catalog.UUID(d.ID()) == id {
-				return d, d.Failed()
-			}
-		}
-		return nil, fmt.Errorf("its log directory %s is not on this box; put it back, or remove the replica", id)
-	}
-	var best *seglog.Dir
-	var free uint64
-	for _, d := range o.deps.Dirs {
-		if d.Failed() != nil {
-			continue
-		}
-		if u, err := d.Usage(); best == nil || err == nil && u.Free > free {
-			best, free = d, u.Free
-		}
-	}
-	if best == nil {
-		return nil, errors.New("no log directory of this box works")
-	}
-	p.placed = catalog.UUID(best.ID())
-	return best, nil
 }
 
 // opening is the opening of one partition, off the owner.

@@ -258,20 +258,6 @@ func (o *owner) start() {
 	o.sweep()
 }
 
-// find notes where a replica is that the catalog names no log directory of: in several, where most of it is acknowledged.
-func (o *owner) find(s *catalog.Snapshot, f seglog.Found, dir *seglog.Dir) {
-	if !s.Topic(f.Topic).Partition(f.Partition).Directory(o.cfg.BrokerID).Reserved() {
-		return
-	}
-	if other := o.found[f.TopicPartition]; other != nil {
-		here, _ := dir.HighWatermark(f.TopicPartition)
-		if there, _ := other.HighWatermark(f.TopicPartition); here <= there {
-			return
-		}
-	}
-	o.found[f.TopicPartition] = dir
-}
-
 func (o *owner) belongs(s *catalog.Snapshot, f seglog.Found) bool {
 	t := s.Topic(f.Topic)
 	if t == nil || t.Partition(f.Partition) == nil || !o.holds(t.Partition(f.Partition)) {
@@ -387,34 +373,6 @@ func (o *owner) update(p *part, t *catalog.Topic, config *replica.Config) {
 		o.compactSoon()
 	}
 	o.applyLeadership(p)
-}
-
-// misplaced reports whether the catalog names another log directory for a partition than the one that it is in, or was to be in.
-func (o *owner) misplaced(p *part) bool {
-	cp := p.topic.Partition(p.tp.Partition)
-	if cp == nil {
-		return false
-	}
-	id := cp.Directory(o.cfg.BrokerID)
-	return !id.Reserved() && id != p.placed
-}
-
-// moveTo has a partition open in the log directory that the catalog names now. One that is open is closed first, before it hears of
-// the leader epoch that came with the other directory: it must not vouch in it. What it had goes where both directories work:
-// the controller counts on none of it any more. One that is being opened or closed comes to it later (onOpened, forget).
-func (o *owner) moveTo(p *part) {
-	switch p.phase {
-	case phaseOffline:
-		p.phase, p.err = phaseQueued, nil
-		o.table.set(p.tp.Topic, p.tp.Partition, entry{err: ErrOpening})
-		o.queue = append(o.queue, p)
-	case phaseOpen:
-		was, id := p.replica.View().Log.Dir(), p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
-		p.remove = was.Failed() == nil && slices.ContainsFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == id && d.Failed() == nil })
-		o.deps.Observer.Log.Warn("partition begins anew in another log directory, which the catalog names",
-			"topic", p.tp.Topic, "partition", p.tp.Partition, "directory", was.Path(), "named", id.String())
-		o.closePart(p)
-	}
 }
 
 // applyLeadership leads or resigns as the catalog says now.
