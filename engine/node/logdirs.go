@@ -232,7 +232,11 @@ func (b *broker) tellDirectories(s *catalog.Snapshot) {
 		if len(results) == 1 && err == nil {
 			err = results[0].Err
 		}
-		if err == nil || errors.Is(err, catalog.ErrClosed) {
+		if errors.Is(err, catalog.ErrClosed) {
+			return
+		}
+		if err == nil {
+			b.tellDirectories(b.catalog.Current()) // what has come up meanwhile
 			return
 		}
 		b.n.deps.Observer.Log.Warn("the cluster does not know yet what has become of this box's log directories, and is told again", "error", err)

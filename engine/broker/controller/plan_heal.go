@@ -24,10 +24,12 @@ const (
 	healInterval = time.Second
 )
 
-// seat is where replicas are: a broker, and which of its log directories, zero for all of them.
+// seat is where replicas are: a broker, and which of its log directories, zero for all of them; or one replica of it alone, which its
+// broker cannot serve though it has the directory.
 type seat struct {
 	broker    int32
 	directory catalog.UUID
+	alone     replicaKey
 }
 
 // absences are the seats that replicas name and that are not there, each with the moment at which this controller has noticed.
@@ -39,10 +41,12 @@ func seatOf(s *catalog.Snapshot, p *catalog.Partition, id int32) (lost seat, ok 
 	switch {
 	case s.Broker(id) == nil:
 		return seat{broker: id}, true
-	case !s.ReplicaOnline(p, id):
-		return seat{broker: id, directory: p.Directory(id)}, true
+	case s.ReplicaOnline(p, id):
+		return seat{}, false
+	case p.Directory(id).Reserved() || s.Broker(id).HasDirectory(p.Directory(id)):
+		return seat{broker: id, alone: replicaKey{p.Topic, p.Index}}, true
 	}
-	return seat{}, false
+	return seat{broker: id, directory: p.Directory(id)}, true
 }
 
 // wish is a partition that is not as it should be.
@@ -246,7 +250,8 @@ func (h *healing) target(one *wish) []int32 {
 	return target
 }
 
-// renewed is a partition whose lost replicas begin anew on other disks of their own boxes; nil where there are none. It is for a
+// renewed is a partition whose lost replicas begin anew on other disks of their own boxes; nil where there are none. One that its box cannot
+// serve on a disk that works is left to that box. It is for a
 // box with a new disk in a cluster that has no other box for it. Nothing that counts is given up: they are neither in sync
 // nor eligible. The leader epoch is to be a new one, for a box that has not registered since: what the lost replica has vouched for in
 // the present one says nothing about the empty one.
@@ -258,7 +263,7 @@ func renewed(s *catalog.Snapshot, one *wish) (to *catalog.Partition) {
 			continue
 		}
 		directory := chooseDirectory(b, one.topic.ID, one.partition)
-		if directory.IsZero() {
+		if directory.IsZero() || directory == p.Directory(id) {
 			continue
 		}
 		if to == nil {

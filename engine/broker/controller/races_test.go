@@ -104,16 +104,67 @@ func TestATopicDeletedWhileItIsMadeStaysDeleted(t *testing.T) {
 	}
 }
 
+// offline has a broker say which partitions it cannot serve.
+func (r *room) offline(broker int32, list map[catalog.UUID][]int32) {
+	b := *r.catalog.Current().Broker(broker)
+	b.Offline = list
+	r.tree.apply([]catalog.Op{set(b.Registration().Path, b.Registration().Data)})
+	r.settle()
+}
+
+// A replica that stays offline on a disk that works is left to its box: nothing is begun anew, time and again, where it is. How long it
+// was offline says nothing of another one there.
+func TestAReplicaThatStaysOffline(t *testing.T) {
+	r := started(3, []string{"create", "auto", "p=2"})
+	topic := func() *catalog.Topic { return r.catalog.Current().Topic("auto") }
+	r.offline(2, map[catalog.UUID][]int32{topic().ID: {0}})
+	for range 11 {
+		r.run([]string{"advance", "1m"})
+	}
+	before, epoch := r.tree.multis, topic().Partition(0).LeaderEpoch
+	r.offline(2, map[catalog.UUID][]int32{topic().ID: {0, 1}})
+	other := topic().Partition(1).LeaderEpoch
+	for range 30 {
+		r.run([]string{"advance", "2s"})
+	}
+	if p := topic().Partition(0); p.LeaderEpoch != epoch || slices.Contains(p.ISR, 2) {
+		t.Fatalf("%d multis, epoch %d → %d: %+v", r.tree.multis-before, epoch, p.LeaderEpoch, p)
+	}
+	if p := topic().Partition(1); p.LeaderEpoch != other {
+		t.Fatalf("the other one: %d multis, epoch %d → %d: %+v", r.tree.multis-before, other, p.LeaderEpoch, p)
+	}
+	r.run([]string{"register", "3"}) // a box that has none of it
+	for range 30 {
+		r.run([]string{"advance", "2s"})
+	}
+	if p := topic().Partition(0); slices.Contains(p.Target(), 2) {
+		t.Fatalf("not moved to another box: %+v", p)
+	}
+	if p := topic().Partition(1); !slices.Contains(p.Target(), 2) {
+		t.Fatalf("moved after a minute: %+v", p)
+	}
+}
+
+// The last one that counts may have forgotten something, and leads again all the same: nobody knows more. Also where it had left the
+// ISR before it stopped.
+func TestTheLastReplicaThatMayHaveForgotten(t *testing.T) {
+	r := started(1, []string{"create", "memory", "assign=0", "cairn.durability=replicated"})
+	r.offline(0, map[catalog.UUID][]int32{r.catalog.Current().Topic("memory").ID: {0}})
+	if p := r.catalog.Current().Topic("memory").Partition(0); p.Leader != catalog.NoLeader || len(p.ISR) != 0 || len(p.ELR) != 1 {
+		t.Fatalf("offline: %+v", p)
+	}
+	r.run([]string{"unregister", "0"})
+	r.run([]string{"register", "0", "unclean"})
+	if p := r.catalog.Current().Topic("memory").Partition(0); p.Leader != 0 {
+		t.Fatalf("nobody leads: %+v", p)
+	}
+}
+
 // A broker that cannot serve its replica, though it has the log directory, neither leads nor is in sync, and is let in again once it
 // can.
 func TestAReplicaThatItsBrokerCannotServe(t *testing.T) {
 	r := started(3, []string{"create", "t", "assign=0,1,2:1,0,2"})
-	say := func(offline map[catalog.UUID][]int32) {
-		b := *r.catalog.Current().Broker(0)
-		b.Offline = offline
-		r.tree.apply([]catalog.Op{set(b.Registration().Path, b.Registration().Data)})
-		r.settle()
-	}
+	say := func(offline map[catalog.UUID][]int32) { r.offline(0, offline) }
 	partition := func(i int32) *catalog.Partition { return r.catalog.Current().Topic("t").Partition(i) }
 	say(map[catalog.UUID][]int32{r.catalog.Current().Topic("t").ID: {0}})
 	if p := partition(0); p.Leader != 1 || slices.Contains(p.ISR, 0) || p.LeaderEpoch != 1 {

@@ -49,7 +49,13 @@ func (l *Log) KeepState(state func() []byte) { l.state = state }
 // saveStateBefore saves the producers' state when what is before base is about to go and no snapshot stands there or behind. It is durable before
 // a checkpoint holds the new start. Where there is no room for it, the segments that go make some.
 func (l *Log) saveStateBefore(base int64) error {
-	if n := len(l.snapshots); l.state == nil || n > 0 && l.snapshots[n-1] >= base {
+	if l.state == nil {
+		return nil
+	}
+	if n := len(l.snapshots); n > 0 && l.snapshots[n-1] >= base {
+		l.mu.Lock()
+		l.unkept = l.snapshotName(l.snapshots[n-1])
+		l.mu.Unlock()
 		return nil
 	}
 	err := l.SaveProducerState(l.tail.next, l.state())

@@ -133,12 +133,52 @@ func TestTheFullerOneOfTwoReplicasIsFound(t *testing.T) {
 	g := d.start(t, 53, 0, func(g *rig) catalog.UUID { return g.diskID(1) })
 	g.write(g.leads("t", id(1)), 3)
 	g.close()
+	if err := d.Rename("/b/t-0", "/hidden"); err != nil { // else no second one is made
+		t.Fatal(err)
+	}
 	g = d.start(t, 54, 1, func(g *rig) catalog.UUID { return g.diskID(0) })
 	g.write(g.leads("t", id(1)), 1)
 	g.close()
+	if err := d.Rename("/hidden", "/b/t-0"); err != nil {
+		t.Fatal(err)
+	}
 	g = d.start(t, 55, 2, unplaced)
 	if v := g.leads("t", id(1)).View(); v.End != 3 {
 		t.Fatalf("it leads with %d records of 3, in %s", v.End, v.Log.Dir().Path())
+	}
+	g.close()
+}
+
+// Where the catalog counts on a replica, and names another log directory than the one that has it, no empty log is made in that: it is
+// offline, and told to be, until the catalog does not count on it.
+func TestACountedReplicaIsNotMadeEmptyElsewhere(t *testing.T) {
+	d := &disks{Mem: vfs.NewMem()}
+	g := d.start(t, 57, 0, func(g *rig) catalog.UUID { return g.diskID(0) })
+	g.write(g.leads("t", id(1)), 3)
+	g.close()
+	g = d.start(t, 58, 1, func(g *rig) catalog.UUID { return g.diskID(1) })
+	g.until("told", told(g, map[catalog.UUID][]int32{id(1): {0}}))
+	if _, err := g.topics.Lookup("t", 0); !errors.Is(err, ErrOffline) || !strings.Contains(err.Error(), "its log lies in /a") {
+		t.Fatal(err)
+	}
+	g.feed(g.registration(incarnation), otherBroker, g.followed(2, 2, g.diskID(1)))
+	g.until("begun anew", told(g, map[catalog.UUID][]int32{}))
+	g.close()
+}
+
+// What a move to another disk of the box has left behind is set aside at the next start, once nobody counts on it.
+func TestWhatAMoveLeftBehindIsSetAside(t *testing.T) {
+	d := &disks{Mem: vfs.NewMem()}
+	g := d.start(t, 59, 0, func(g *rig) catalog.UUID { return g.diskID(0) })
+	g.write(g.leads("t", id(1)), 3)
+	g.close()
+	g = openDirs(t, d.Mem, d, 60, []string{"/a", "/b"})
+	g.feed(g.topicIn("t", id(1), 1, g.diskID(1))...)
+	g.feed(g.registration(incarnation), otherBroker, g.followed(2, 2, g.diskID(1)))
+	g.topics.Start()
+	g.openedOn(1)
+	if names := g.partitionsOn(0); len(names) != 1 || !strings.HasSuffix(names[0], "-stray") {
+		t.Fatal(names)
 	}
 	g.close()
 }

@@ -47,18 +47,23 @@ func (o *owner) sayOffline() {
 	o.deps.Offline(offline)
 }
 
-// errMissing says that a partition's directory was lost.
-var errMissing = errors.New("is missing although the checkpoint there knows it")
+// errLost says that a replica's log is not where it should be.
+var errLost = errors.New("the log is lost")
+
+// counted reports whether the catalog counts on what a replica has: it is in sync, or eligible.
+func (o *owner) counted(p *part) bool {
+	cp := p.topic.Partition(p.tp.Partition)
+	return cp != nil && (slices.Contains(cp.ISR, o.cfg.BrokerID) || slices.Contains(cp.ELR, o.cfg.BrokerID))
+}
 
 // renew has a replica that is damaged or lost begin anew, once the catalog says that nobody counts on it: another leads, and it is
 // neither in sync nor eligible. It was told offline then, and comes back into the ISR by what it copies alone.
 func (o *owner) renew(p *part) {
-	if p.phase != phaseOffline || p.remove || !(errors.Is(p.err, seglog.ErrCorrupt) || errors.Is(p.err, errMissing)) || !o.registered() {
+	if p.phase != phaseOffline || p.remove || !(errors.Is(p.err, seglog.ErrCorrupt) || errors.Is(p.err, errLost)) || !o.registered() {
 		return
 	}
 	cp := p.topic.Partition(p.tp.Partition)
-	if leader := o.applied.LeaderOf(cp); leader == catalog.NoLeader || leader == o.cfg.BrokerID || o.applied.ReplicaOnline(cp, o.cfg.BrokerID) ||
-		slices.Contains(cp.ISR, o.cfg.BrokerID) || slices.Contains(cp.ELR, o.cfg.BrokerID) {
+	if leader := o.applied.LeaderOf(cp); leader == catalog.NoLeader || leader == o.cfg.BrokerID || o.applied.ReplicaOnline(cp, o.cfg.BrokerID) || o.counted(p) {
 		return
 	}
 	o.deps.Observer.Log.Warn("a replica that is damaged or lost begins anew from its leader", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", p.err)

@@ -18,6 +18,9 @@ func (g *rig) ledElsewhere(name string, leaderEpoch int32, isr, elr []int32) cat
 		Directories: map[int32]catalog.UUID{box: catalog.UUID(g.dir.ID())}})}
 }
 
+// otherBroker registers it.
+var otherBroker = catalog.Change{Path: catalog.BrokerPath(2), Data: catalog.EncodeBroker(&catalog.Broker{ID: 2, Incarnation: catalog.UUID{9}}), Czxid: 7}
+
 func told(g *rig, want map[catalog.UUID][]int32) func() bool {
 	return func() bool { return g.offline != nil && maps.EqualFunc(g.offline, want, slices.Equal[[]int32]) }
 }
@@ -39,9 +42,8 @@ func TestAReplicaThatCannotBeOpened(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			other := catalog.Change{Path: catalog.BrokerPath(2), Data: catalog.EncodeBroker(&catalog.Broker{ID: 2, Incarnation: catalog.UUID{9}}), Czxid: 7}
 			g = openBox(t, fs, 62)
-			g.feed(append(g.held("t", id(1), 1, box, 2), other)...)
+			g.feed(append(g.held("t", id(1), 1, box, 2), otherBroker)...)
 			g.topics.Start()
 			g.until("everything is open", func() bool { return g.opened == 1 })
 			if !told(g, map[catalog.UUID][]int32{id(1): {0}})() {

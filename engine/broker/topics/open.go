@@ -35,6 +35,9 @@ func (o *owner) openNext() {
 		o.opening++
 		o.held++
 		work := opening{dir: dir, shards: o.deps.Shards, tp: p.tp, topicID: seglog.ID(p.topicID), config: p.config, remove: p.remove, anew: p.anew}
+		if o.counted(p) {
+			work.others = slices.DeleteFunc(slices.Clone(o.deps.Dirs), func(d *seglog.Dir) bool { return d == dir })
+		}
 		var opened *replica.Replica
 		var openErr error
 		o.deps.Runtime.Spawn("open "+p.describe(), func() {
@@ -68,6 +71,8 @@ type opening struct {
 	config  *replica.Config
 	remove  bool // it is opened to be deleted
 	anew    bool // what is there is damaged or lost, and others have all of it
+	// others are the other log directories of the box, where the catalog counts on the replica.
+	others []*seglog.Dir
 }
 
 // run opens the partition's log, or creates the log of a replica that is new here.
@@ -112,7 +117,10 @@ func (w *opening) openLog() (*seglog.Log, error) {
 		return w.beginAnew("the directory of another topic of that name")
 	case errors.Is(err, seglog.ErrNotExist):
 		if known {
-			return nil, fmt.Errorf("its directory in %s %w", w.dir.Path(), errMissing)
+			return nil, fmt.Errorf("its directory in %s is missing although the checkpoint there knows it: %w", w.dir.Path(), errLost)
+		}
+		if other := w.elsewhere(); other != nil {
+			return nil, fmt.Errorf("it is counted on in %s, and its log lies in %s: %w", w.dir.Path(), other.Path(), errLost)
 		}
 		return w.dir.Create(w.tp, w.topicID, w.config.Log)
 	case errors.Is(err, seglog.ErrCorrupt) && w.anothers():
@@ -132,6 +140,18 @@ func (w *opening) beginAnew(what string) (*seglog.Log, error) {
 		return nil, seglog.ErrNotExist
 	}
 	return w.dir.Create(w.tp, w.topicID, w.config.Log)
+}
+
+// elsewhere is another log directory that has the replica's log, where the catalog counts on what is in it: an empty log in
+// the named one would pose as full.
+func (w *opening) elsewhere() *seglog.Dir {
+	for _, d := range w.others {
+		found, err := d.Partitions()
+		if err == nil && slices.ContainsFunc(found, func(f seglog.Found) bool { return f.TopicPartition == w.tp && f.TopicID == w.topicID }) {
+			return d
+		}
+	}
+	return nil
 }
 
 // anothers reports whether the partition's directory carries the id of another topic.
@@ -191,6 +211,7 @@ func (o *owner) offline(p *part, err error) {
 		return
 	}
 	o.serves(p, false)
+	again := p.anew // it has failed to begin anew: not at once once more
 	p.anew = false
 	p.phase, p.err = phaseOffline, fmt.Errorf("%w: %s: %w", ErrOffline, p.describe(), err)
 	o.table.set(p.tp.Topic, p.tp.Partition, entry{err: p.err})
@@ -202,7 +223,9 @@ func (o *owner) offline(p *part, err error) {
 		o.refusedAt = o.now.Mono + refusedAgain
 	}
 	o.deps.Observer.Log.Log(context.Background(), level, "partition is offline", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", err)
-	o.renew(p)
+	if !again {
+		o.renew(p)
+	}
 }
 
 // closePart ends a partition here, with its files where it was deleted.

@@ -241,14 +241,14 @@ func (o *owner) start() {
 			continue
 		}
 		for _, f := range found {
-			if o.belongs(snapshot, f) {
+			if o.belongs(snapshot, f, dir) {
 				if t := snapshot.Topic(f.Topic); t.Deleting {
 					o.add(f.TopicPartition, t, o.configOf(t)).remove = true
 				}
 				o.find(snapshot, f, dir)
 				continue
 			}
-			o.deps.Observer.Log.Warn("stray partition set aside: the catalog does not give it to this box",
+			o.deps.Observer.Log.Warn("stray partition set aside: the catalog does not give it to this box, or not in this log directory",
 				"topic", f.Topic, "partition", f.Partition, "topic_id", f.TopicID.String(), "directory", dir.Path())
 			if err := dir.SetAside(f.TopicPartition); err != nil {
 				o.deps.Observer.Log.Error("stray partition cannot be set aside", "topic", f.Topic, "partition", f.Partition, "error", err)
@@ -258,9 +258,12 @@ func (o *owner) start() {
 	o.sweep()
 }
 
-func (o *owner) belongs(s *catalog.Snapshot, f seglog.Found) bool {
+func (o *owner) belongs(s *catalog.Snapshot, f seglog.Found, dir *seglog.Dir) bool {
 	t := s.Topic(f.Topic)
 	if t == nil || t.Partition(f.Partition) == nil || !o.holds(t.Partition(f.Partition)) {
+		return false
+	}
+	if p := t.Partition(f.Partition); o.leftBehind(p, dir) {
 		return false
 	}
 	return f.TopicID.IsZero() || seglog.ID(t.ID) == f.TopicID

@@ -60,6 +60,13 @@ func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
 	return best, nil
 }
 
+// leftBehind reports whether a replica that was found in a log directory has moved to another one that works, and nobody counts on it.
+func (o *owner) leftBehind(p *catalog.Partition, dir *seglog.Dir) bool {
+	id := p.Directory(o.cfg.BrokerID)
+	return !id.Reserved() && catalog.UUID(dir.ID()) != id && !slices.Contains(p.ISR, o.cfg.BrokerID) && !slices.Contains(p.ELR, o.cfg.BrokerID) &&
+		slices.ContainsFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == id && d.Failed() == nil })
+}
+
 // misplaced reports whether the catalog names another log directory for a partition than the one that it is in, or was to be in.
 func (o *owner) misplaced(p *part) bool {
 	cp := p.topic.Partition(p.tp.Partition)
@@ -81,7 +88,7 @@ func (o *owner) moveTo(p *part) {
 		o.queue = append(o.queue, p)
 	case phaseOpen:
 		was, id := p.replica.View().Log.Dir(), p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
-		p.remove = was.Failed() == nil && slices.ContainsFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == id && d.Failed() == nil })
+		p.remove = was.Failed() == nil && !o.counted(p) && slices.ContainsFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == id && d.Failed() == nil })
 		o.deps.Observer.Log.Warn("partition begins anew in another log directory, which the catalog names",
 			"topic", p.tp.Topic, "partition", p.tp.Partition, "directory", was.Path(), "named", id.String())
 		o.closePart(p)
