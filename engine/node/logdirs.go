@@ -236,7 +236,9 @@ func (b *broker) tellDirectories(s *catalog.Snapshot) {
 			return
 		}
 		if err == nil {
-			b.tellDirectories(b.catalog.Current()) // what has come up meanwhile
+			if b.outdated(b.catalog.Current().Broker(b.n.id.box)) { // something has come up meanwhile
+				b.n.deps.Runtime.Spawn("tell of partitions", func() { b.tellDirectories(b.catalog.Current()) }, func() {}) // not here: the tree is locked
+			}
 			return
 		}
 		b.n.deps.Observer.Log.Warn("the cluster does not know yet what has become of this box's log directories, and is told again", "error", err)
