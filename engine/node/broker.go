@@ -230,7 +230,7 @@ func (b *broker) begin(done func()) {
 func (b *broker) follow(s *catalog.Snapshot) {
 	b.watchRegistration(s)
 	if b.outdated(s.Broker(b.n.id.box)) {
-		b.n.deps.Runtime.Spawn("tell of a log directory", func() { b.tellDirectories(s) }, func() {}) // it failed while it was being registered
+		b.tellSoon() // it failed while it was being registered
 	}
 	if b.seen || s.ClusterID == "" {
 		return

@@ -144,7 +144,7 @@ func (b *broker) cleanStop() bool {
 // answer with an error, the box goes on.
 func (b *broker) dirFailed(dir string, err error) {
 	b.n.deps.Observer.Log.Error("log directory failed: its partitions are offline here until the box starts again", "directory", dir, "error", err)
-	b.n.deps.Runtime.Spawn("tell of a log directory", func() { b.tellDirectories(b.catalog.Current()) }, func() {})
+	b.tellSoon()
 }
 
 // logDirs are the log directories as the cluster is told of them. One that could not be opened is not among them: nobody knows its id.
@@ -158,7 +158,7 @@ func (b *broker) logDirs() (list []catalog.LogDir) {
 // partitionsOffline is told by the topics room which partitions this box cannot serve, and tells the cluster, which has others lead them.
 func (b *broker) partitionsOffline(list map[catalog.UUID][]int32) {
 	b.offline.Store(&list)
-	b.n.deps.Runtime.Spawn("tell of partitions", func() { b.tellDirectories(b.catalog.Current()) }, func() {})
+	b.tellSoon()
 }
 
 func (b *broker) offlineNow() map[catalog.UUID][]int32 {
@@ -213,6 +213,11 @@ func (b *broker) watchSpace() {
 	})
 }
 
+// tellSoon has tellDirectories look, on a goroutine of its own: who notices may be an owner, or hold the tree's lock.
+func (b *broker) tellSoon() {
+	b.n.deps.Runtime.Spawn("tell of log directories", func() { b.tellDirectories(b.catalog.Current()) }, func() {})
+}
+
 // tellDirectories brings this box's registration up to date where it is outdated (KIP-858).
 func (b *broker) tellDirectories(s *catalog.Snapshot) {
 	r := s.Broker(b.n.id.box)
@@ -237,7 +242,7 @@ func (b *broker) tellDirectories(s *catalog.Snapshot) {
 		}
 		if err == nil {
 			if b.outdated(b.catalog.Current().Broker(b.n.id.box)) { // something has come up meanwhile
-				b.n.deps.Runtime.Spawn("tell of partitions", func() { b.tellDirectories(b.catalog.Current()) }, func() {}) // not here: the tree is locked
+				b.tellSoon()
 			}
 			return
 		}

@@ -124,7 +124,7 @@ func elect(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *cata
 	next.ISR = without(p.ISR, func(r int32) bool { return !s.ReplicaOnline(p, r) })
 	forgets := func(r int32) bool { return s.Forgetful(t, p, r) }
 	know := without(next.ISR, forgets)
-	if slices.ContainsFunc(slices.Concat(p.ISR, p.ELR), forgets) && len(know)+len(without(eligibleLeaders(t, p, know), forgets)) == 0 {
+	if (slices.ContainsFunc(p.ISR, forgets) || slices.ContainsFunc(p.ELR, forgets)) && len(know)+len(without(eligibleLeaders(t, p, know), forgets)) == 0 {
 		know, forgets = next.ISR, func(int32) bool { return false } // nobody knows more
 	}
 	next.ISR = know

@@ -19,6 +19,9 @@ const (
 	overrideBytesMax = 64 << 10
 )
 
+// multiFull is no answer: the multi is full before a resource is planned.
+var multiFull = &Error{}
+
 // alteration plans AlterConfigs and IncrementalAlterConfigs: each resource as one, all of it or nothing.
 type alteration struct {
 	req     AlterConfigs
@@ -49,8 +52,8 @@ func (a *alteration) step(w *work, f *facts) outcome {
 		if w.full() {
 			return again
 		}
-		err, whole := a.resource(w, r)
-		if !whole {
+		err := a.resource(w, r)
+		if err == multiFull {
 			return again
 		}
 		a.results = append(a.results, ResourceResult{Type: r.Type, Name: r.Name, Err: err})
@@ -59,13 +62,13 @@ func (a *alteration) step(w *work, f *facts) outcome {
 }
 
 // resource plans one resource; the order of the checks and their texts are Kafka's (ConfigAdminManager,
-// ConfigurationControlManager). whole is false when the multi is full and the resource must be stepped again.
-func (a *alteration) resource(w *work, r ResourceChange) (refused *Error, whole bool) {
+// ConfigurationControlManager). multiFull says that it must be stepped again.
+func (a *alteration) resource(w *work, r ResourceChange) *Error {
 	if a.times[resourceKey{r.Type, r.Name}] > 1 {
-		return refuse(kerr.InvalidRequest, "Each resource must appear at most once."), true
+		return refuse(kerr.InvalidRequest, "Each resource must appear at most once.")
 	}
 	if err := checkChanges(r.Changes); err != nil {
-		return err, true
+		return err
 	}
 	switch r.Type {
 	case TopicResource:
@@ -73,11 +76,11 @@ func (a *alteration) resource(w *work, r ResourceChange) (refused *Error, whole 
 	case BrokerResource:
 		return a.broker(w, r)
 	case BrokerLoggerResource:
-		return refuse(kerr.InvalidRequest, "cairn's log level is set with --log-level; it has no loggers of its own names."), true
+		return refuse(kerr.InvalidRequest, "cairn's log level is set with --log-level; it has no loggers of its own names.")
 	case ClientMetricsResource, GroupResource:
-		return refuse(kerr.InvalidRequest, "cairn keeps no settings of this kind of resource yet: type %d.", r.Type), true
+		return refuse(kerr.InvalidRequest, "cairn keeps no settings of this kind of resource yet: type %d.", r.Type)
 	}
-	return refuse(kerr.InvalidRequest, "Unknown resource type %d", r.Type), true
+	return refuse(kerr.InvalidRequest, "Unknown resource type %d", r.Type)
 }
 
 func checkChanges(changes []ConfigChange) *Error {
@@ -154,41 +157,50 @@ func notAppendable(c ConfigChange, topic bool) *Error {
 	return refuse(kerr.InvalidConfig, "Config value %s is not allowed for config key: %s", strings.ToLower(op), c.Name)
 }
 
-func (a *alteration) topic(w *work, r ResourceChange) (refused *Error, whole bool) {
+func (a *alteration) topic(w *work, r ResourceChange) *Error {
 	if r.Name == "" {
-		return refuse(kerr.InvalidRequest, "Default topic resources are not allowed."), true
+		return refuse(kerr.InvalidRequest, "Default topic resources are not allowed.")
 	}
 	if reason := invalidName(r.Name); reason != "" {
-		return refuse(kerr.InvalidTopicException, "Topic name is invalid: %s", reason), true
+		return refuse(kerr.InvalidTopicException, "Topic name is invalid: %s", reason)
 	}
 	next, refused := a.apply(w.now.TopicOverrides(r.Name), r.Changes, true)
 	if refused != nil {
-		return refused, true
+		return refused
 	}
 	if err := w.now.Settings.ValidateTopic(next); err != nil {
-		return refuse(kerr.InvalidConfig, "%v", err), true
+		return refuse(kerr.InvalidConfig, "%v", err)
 	}
 	t := w.now.Topic(r.Name)
 	if t == nil || t.Deleting {
-		return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", r.Name), true
+		return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", r.Name)
 	}
-	return nil, write(w, r.Name, w.now.HasTopicConfig(r.Name), t.Overrides, next, catalog.TopicConfigPath(r.Name))
+	if maps.Equal(t.Overrides, next) {
+		return nil
+	}
+	op := put(w.now.HasTopicConfig(r.Name), catalog.TopicConfigPath(r.Name), catalog.EncodeConfig(next))
+	after := tried(w, op)
+	if !endEligible(w, after.Topic(r.Name)) {
+		return multiFull
+	}
+	w.do(op)
+	return nil
 }
 
-func (a *alteration) broker(w *work, r ResourceChange) (refused *Error, whole bool) {
+func (a *alteration) broker(w *work, r ResourceChange) *Error {
 	path := catalog.DefaultBrokerConfigPath()
 	current, exists := w.now.DefaultBrokerOverrides()
 	own := w.now.Settings
 	if r.Name != "" {
 		id, err := strconv.ParseInt(r.Name, 10, 32)
 		if err != nil || strconv.FormatInt(id, 10) != r.Name { // 01 would be broker 1 once more
-			return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: %s", r.Name), true
+			return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: %s", r.Name)
 		}
 		if id < 0 {
-			return refuse(kerr.InvalidRequest, "Invalid negative broker ID."), true
+			return refuse(kerr.InvalidRequest, "Invalid negative broker ID.")
 		}
 		if w.now.Broker(int32(id)) == nil {
-			return refuse(kerr.InvalidRequest, "Unexpected broker id, expected %d, but received %s", w.now.Base().BrokerID, r.Name), true
+			return refuse(kerr.InvalidRequest, "Unexpected broker id, expected %d, but received %s", w.now.Base().BrokerID, r.Name)
 		}
 		path = catalog.BrokerConfigPath(int32(id))
 		current, exists = w.now.BrokerOverrides(int32(id))
@@ -196,21 +208,32 @@ func (a *alteration) broker(w *work, r ResourceChange) (refused *Error, whole bo
 	}
 	next, refused := a.apply(current, r.Changes, false)
 	if refused != nil {
-		return refused, true
+		return refused
 	}
 	if err := own.ValidateBroker(next, r.Name != ""); err != nil {
 		kind := kerr.InvalidRequest
 		if invalid := (*settings.Invalid)(nil); errors.As(err, &invalid) && invalid.Config() {
 			kind = kerr.InvalidConfig
 		}
-		return refuse(kind, "%v", err), true
+		return refuse(kind, "%v", err)
 	}
-	after := w.trial()
-	write(after, "", exists, current, next, path)
-	if err := unkept(w.now, after.now); err != nil {
-		return refuse(kerr.InvalidRequest, "%v", err), true
+	if maps.Equal(current, next) {
+		return nil
 	}
-	return nil, write(w, "", exists, current, next, path)
+	op := put(exists, path, catalog.EncodeConfig(next))
+	after := tried(w, op)
+	if err := unkept(w.now, after); err != nil {
+		return refuse(kerr.InvalidRequest, "%v", err)
+	}
+	if after.Settings != w.now.Settings {
+		for t := range after.Topics() {
+			if !endEligible(w, t) {
+				return multiFull
+			}
+		}
+	}
+	w.do(op)
+	return nil
 }
 
 // unkept finds a topic whose durability a broker's setting would promise and not keep.
@@ -229,30 +252,16 @@ func unkept(before, after *catalog.Snapshot) error {
 	return nil
 }
 
-// write plans a znode of settings, if it changes, behind the states of partitions whose eligible leaders it ends. They are a topic's,
-// or a broker's where that is empty. It returns false when the multi is full before it.
-func write(w *work, topic string, exists bool, current, next map[string]string, path string) bool {
-	if maps.Equal(current, next) {
-		return true
-	}
-	op := put(exists, path, catalog.EncodeConfig(next))
-	after := w.trial()
-	after.do(op)
-	if after.now.Settings != w.now.Settings {
-		for t := range after.now.Topics() {
-			if !endEligible(w, t) {
-				return false
-			}
-		}
-	} else if topic != "" && !endEligible(w, after.now.Topic(topic)) {
-		return false
-	}
-	w.do(op)
-	return true
+// tried is the snapshot that an operation will make.
+func tried(w *work, op catalog.Op) *catalog.Snapshot {
+	trial := w.trial()
+	trial.do(op)
+	return trial.now
 }
 
 // endEligible takes the eligible leaders from the partitions of a topic, as its settings will be, that have enough in-sync replicas
-// then: with fewer to wait for, a leader acknowledges without them (KIP-966; ReplicationControlManager clears them with such a change).
+// then, before those are written: with fewer to wait for, a leader acknowledges without them (KIP-966; ReplicationControlManager clears them
+// with such a change). It returns false when the multi is full first.
 func endEligible(w *work, t *catalog.Topic) bool {
 	for i, p := range t.Partitions {
 		if len(p.ELR) == 0 || len(p.ISR) < t.Settings.EffectiveMinISR(p.Factor()) {

@@ -77,17 +77,13 @@ type fetchSessions struct {
 }
 
 func newFetchSessions(l limits.Kafka, draw func() int32) *fetchSessions {
-	return &fetchSessions{
-		max: l.FetchSessionsMax, partitionsMax: l.FetchSessionPartitionsMax, draw: draw,
-		byID: map[int32]*fetchSession{}, age: list.New(),
-	}
+	return &fetchSessions{max: l.FetchSessionsMax, partitionsMax: l.FetchSessionPartitionsMax, draw: draw, byID: map[int32]*fetchSession{}, age: list.New()}
 }
 
 func newFollowSessions(l limits.Kafka, draw func() int32) *fetchSessions {
-	return &fetchSessions{
-		max: l.FollowSessionsMax, partitionsMax: l.FollowSessionPartitionsMax, boxes: true, draw: draw,
-		byID: map[int32]*fetchSession{}, age: list.New(),
-	}
+	f := newFetchSessions(l, draw)
+	f.max, f.partitionsMax, f.boxes = l.FollowSessionsMax, l.FollowSessionPartitionsMax, true
+	return f
 }
 
 // sessions is the cache that the connection's sessions are in, which whoever handed it over decides, and nothing that is said on it.

@@ -200,20 +200,22 @@ func TestTornTailIsCut(t *testing.T) {
 	}
 }
 
-// Indexes that are missing or damaged are rebuilt, byte for byte.
-func TestIndexesAreRebuilt(t *testing.T) {
-	mem := vfs.NewMem()
+// indexed is a log of 12 batches that was stopped cleanly, and what the indexes of its first segment hold, by suffix.
+func indexed(t *testing.T) (mem *vfs.Mem, want map[string][]byte) {
+	t.Helper()
+	mem = vfs.NewMem()
 	r := mustRig(t, mem)
 	l := r.create()
 	r.fill(l, 12, 200)
 	r.mustFlush(l)
 	r.stop(l)
-	names := []string{".index", ".timeindex"}
-	want := map[string][]byte{}
-	for _, n := range names {
-		want[n] = readWhole(t, mem, segment0+n)
-	}
-	for _, n := range names {
+	return mem, map[string][]byte{suffixIndex: readWhole(t, mem, segment0+suffixIndex), suffixTime: readWhole(t, mem, segment0+suffixTime)}
+}
+
+// Indexes that are missing or damaged are rebuilt, byte for byte.
+func TestIndexesAreRebuilt(t *testing.T) {
+	mem, want := indexed(t)
+	for n := range want {
 		for _, c := range []struct {
 			name   string
 			damage func(m *vfs.Mem)
@@ -224,7 +226,7 @@ func TestIndexesAreRebuilt(t *testing.T) {
 			c.damage(image)
 			again := mustRig(t, image)
 			l := again.open()
-			for _, n := range names {
+			for n := range want {
 				if got := readWhole(t, image, segment0+n); !bytes.Equal(got, want[n]) {
 					t.Errorf("%s %s: rebuilt as %x, was %x", n, c.name, got, want[n])
 				}
@@ -238,7 +240,7 @@ func TestIndexesAreRebuilt(t *testing.T) {
 	image := mem.CrashAll()
 	overwrite(t, image, segment0+".index", 0, bytes.Repeat([]byte{0, 0, 0, 1, 0, 0, 0, 7}, 2))
 	again := mustRig(t, image)
-	l = again.open()
+	l := again.open()
 	if got := readAll(t, l.View()); len(got) != 12 {
 		t.Errorf("%d batches through a wrong index", len(got))
 	}
@@ -249,16 +251,7 @@ func TestIndexesAreRebuilt(t *testing.T) {
 
 // A segment that has both its indexes is not read at a start: a power cut while they are made anew leaves one missing, or both whole.
 func TestRebuiltIndexesAreWhole(t *testing.T) {
-	mem := vfs.NewMem()
-	r := mustRig(t, mem)
-	l := r.create()
-	r.fill(l, 12, 200)
-	r.mustFlush(l)
-	r.stop(l)
-	want := map[string][]byte{suffixIndex: nil, suffixTime: nil}
-	for suffix := range want {
-		want[suffix] = readWhole(t, mem, segment0+suffix)
-	}
+	mem, want := indexed(t)
 	for gone := range want {
 		for seed := range uint64(300) {
 			image := mem.CrashAll()

@@ -339,6 +339,15 @@ func (d *Dir) Partitions() ([]Found, error) {
 	return out, nil
 }
 
+// TopicID reads the topic's id from one partition's directory, without a look at the others. Errors: one that wraps vfs.ErrNotExist where there
+// is none, ErrCorrupt.
+func (d *Dir) TopicID(tp TopicPartition) (ID, error) {
+	if err := d.Failed(); err != nil {
+		return ID{}, err
+	}
+	return readTopicID(d.fs, d.cfg.Path+"/"+tp.String()+"/"+namePartition)
+}
+
 // register makes a log known to checkpoints.
 func (d *Dir) register(l *Log) error {
 	d.mu.Lock()

@@ -46,29 +46,25 @@ func (l *Log) SaveProducerState(offset int64, blob []byte) error {
 // before segments go without which no snapshot would be of use: one from before the log's first segment does not tell what was between.
 func (l *Log) KeepState(state func() []byte) { l.state = state }
 
-// saveStateBefore saves the producers' state when what is before base is about to go and no snapshot stands there or behind. It is durable before
+// saveStateBefore saves the producers' state when what is before base is about to go and no snapshot stands there or behind. The newest is durable before
 // a checkpoint holds the new start. Where there is no room for it, the segments that go make some.
 func (l *Log) saveStateBefore(base int64) error {
 	if l.state == nil {
 		return nil
 	}
-	if n := len(l.snapshots); n > 0 && l.snapshots[n-1] >= base {
-		l.mu.Lock()
-		l.unkept = l.snapshotName(l.snapshots[n-1])
-		l.mu.Unlock()
-		return nil
-	}
-	err := l.SaveProducerState(l.tail.next, l.state())
-	switch {
-	case errors.Is(err, ErrFailed):
-		return err
-	case err != nil:
-		l.dir.log.Warn("producer snapshot not written; producers are forgotten by an unclean start", "partition", l.tp.String(), "error", err)
-		return nil
+	if n := len(l.snapshots); n == 0 || l.snapshots[n-1] < base {
+		err := l.SaveProducerState(l.tail.next, l.state())
+		if errors.Is(err, ErrFailed) {
+			return err
+		}
+		if err != nil {
+			l.dir.log.Warn("producer snapshot not written; producers are forgotten by an unclean start", "partition", l.tp.String(), "error", err)
+			return nil
+		}
 	}
 	l.mu.Lock()
-	l.unkept = l.snapshotName(l.tail.next)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.unkept = l.snapshotName(l.snapshots[len(l.snapshots)-1])
 	return nil
 }
 

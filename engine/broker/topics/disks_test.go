@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"cairn/engine/broker/batch"
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
 	"cairn/platform/vfs"
@@ -60,6 +59,14 @@ func (d *disks) start(t *testing.T, seed uint64, leaderEpoch int32, where func(g
 	g.feed(g.topicIn("t", id(1), leaderEpoch, where(g))...)
 	g.topics.Start()
 	return g
+}
+
+// written is what a box leaves that has led the topic's partition on one of them, with three records.
+func (d *disks) written(t *testing.T, seed uint64, on int) {
+	t.Helper()
+	g := d.start(t, seed, 0, func(g *rig) catalog.UUID { return g.diskID(on) })
+	g.write(g.leads("t", id(1)), 3)
+	g.close()
 }
 
 func unplaced(*rig) catalog.UUID { return catalog.ZeroUUID }
@@ -130,13 +137,11 @@ func TestAReplicaThatNobodyHasPlacedIsFoundAgain(t *testing.T) {
 // Of two, which a start that has not found the first may have left, it is the one in which more is acknowledged.
 func TestTheFullerOneOfTwoReplicasIsFound(t *testing.T) {
 	d := &disks{Mem: vfs.NewMem()}
-	g := d.start(t, 53, 0, func(g *rig) catalog.UUID { return g.diskID(1) })
-	g.write(g.leads("t", id(1)), 3)
-	g.close()
+	d.written(t, 53, 1)
 	if err := d.Rename("/b/t-0", "/hidden"); err != nil { // else no second one is made
 		t.Fatal(err)
 	}
-	g = d.start(t, 54, 1, func(g *rig) catalog.UUID { return g.diskID(0) })
+	g := d.start(t, 54, 1, func(g *rig) catalog.UUID { return g.diskID(0) })
 	g.write(g.leads("t", id(1)), 1)
 	g.close()
 	if err := d.Rename("/hidden", "/b/t-0"); err != nil {
@@ -153,10 +158,8 @@ func TestTheFullerOneOfTwoReplicasIsFound(t *testing.T) {
 // offline, and told to be, until the catalog does not count on it.
 func TestACountedReplicaIsNotMadeEmptyElsewhere(t *testing.T) {
 	d := &disks{Mem: vfs.NewMem()}
-	g := d.start(t, 57, 0, func(g *rig) catalog.UUID { return g.diskID(0) })
-	g.write(g.leads("t", id(1)), 3)
-	g.close()
-	g = d.start(t, 58, 1, func(g *rig) catalog.UUID { return g.diskID(1) })
+	d.written(t, 57, 0)
+	g := d.start(t, 58, 1, func(g *rig) catalog.UUID { return g.diskID(1) })
 	g.until("told", told(g, map[catalog.UUID][]int32{id(1): {0}}))
 	if _, err := g.topics.Lookup("t", 0); !errors.Is(err, ErrOffline) || !strings.Contains(err.Error(), "its log lies in /a") {
 		t.Fatal(err)
@@ -169,10 +172,8 @@ func TestACountedReplicaIsNotMadeEmptyElsewhere(t *testing.T) {
 // What a move to another disk of the box has left behind is set aside at the next start, once nobody counts on it.
 func TestWhatAMoveLeftBehindIsSetAside(t *testing.T) {
 	d := &disks{Mem: vfs.NewMem()}
-	g := d.start(t, 59, 0, func(g *rig) catalog.UUID { return g.diskID(0) })
-	g.write(g.leads("t", id(1)), 3)
-	g.close()
-	g = openDirs(t, d.Mem, d, 60, []string{"/a", "/b"})
+	d.written(t, 59, 0)
+	g := openDirs(t, d.Mem, d, 60, []string{"/a", "/b"})
 	g.feed(g.topicIn("t", id(1), 1, g.diskID(1))...)
 	g.feed(g.registration(incarnation), otherBroker, g.followed(2, 2, g.diskID(1)))
 	g.topics.Start()
@@ -197,14 +198,8 @@ func TestAReplicaBeginsAnewWhileTheBoxRuns(t *testing.T) {
 			writer = g.leads("u", id(2))
 		}
 		d.dead = "/a"
-		b := batch.NewBuilder(batch.NewOptions())
-		b.Append(1_600_000_000_000, nil, []byte("x"))
-		raw, err := b.Build(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
 		var refused error
-		writer.Append(context.Background(), &replica.AppendRequest{Batch: raw, Acks: -1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) { refused = a.Err }})
+		writer.Append(context.Background(), &replica.AppendRequest{Batch: g.records(1), Acks: -1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) { refused = a.Err }})
 		g.until("refused", func() bool { return refused != nil })
 		if g.dirs[0].Failed() == nil {
 			t.Fatal("the log directory has not failed")

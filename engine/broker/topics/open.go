@@ -35,7 +35,7 @@ func (o *owner) openNext() {
 		o.opening++
 		o.held++
 		work := opening{dir: dir, shards: o.deps.Shards, tp: p.tp, topicID: seglog.ID(p.topicID), config: p.config, remove: p.remove, anew: p.anew}
-		if o.counted(p) {
+		if o.counted(p.topic.Partition(p.tp.Partition)) {
 			work.others = slices.DeleteFunc(slices.Clone(o.deps.Dirs), func(d *seglog.Dir) bool { return d == dir })
 		}
 		var opened *replica.Replica
@@ -146,8 +146,7 @@ func (w *opening) beginAnew(what string) (*seglog.Log, error) {
 // the named one would pose as full.
 func (w *opening) elsewhere() *seglog.Dir {
 	for _, d := range w.others {
-		found, err := d.Partitions()
-		if err == nil && slices.ContainsFunc(found, func(f seglog.Found) bool { return f.TopicPartition == w.tp && f.TopicID == w.topicID }) {
+		if id, err := d.TopicID(w.tp); err == nil && id == w.topicID {
 			return d
 		}
 	}
@@ -156,9 +155,8 @@ func (w *opening) elsewhere() *seglog.Dir {
 
 // anothers reports whether the partition's directory carries the id of another topic.
 func (w *opening) anothers() bool {
-	found, err := w.dir.Partitions()
-	i := slices.IndexFunc(found, func(f seglog.Found) bool { return f.TopicPartition == w.tp })
-	return err == nil && i >= 0 && !found[i].TopicID.IsZero() && found[i].TopicID != w.topicID
+	id, err := w.dir.TopicID(w.tp)
+	return err == nil && !id.IsZero() && id != w.topicID
 }
 
 // namelessAfterCrash reports whether err is about the file with the topic's id. It is flushed with the first records;

@@ -260,13 +260,11 @@ func (o *owner) start() {
 
 func (o *owner) belongs(s *catalog.Snapshot, f seglog.Found, dir *seglog.Dir) bool {
 	t := s.Topic(f.Topic)
-	if t == nil || t.Partition(f.Partition) == nil || !o.holds(t.Partition(f.Partition)) {
+	if t == nil {
 		return false
 	}
-	if p := t.Partition(f.Partition); o.leftBehind(p, dir) {
-		return false
-	}
-	return f.TopicID.IsZero() || seglog.ID(t.ID) == f.TopicID
+	p := t.Partition(f.Partition)
+	return p != nil && o.holds(p) && !o.leftBehind(p, dir) && (f.TopicID.IsZero() || seglog.ID(t.ID) == f.TopicID)
 }
 
 func (o *owner) holds(p *catalog.Partition) bool {

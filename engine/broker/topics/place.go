@@ -26,22 +26,16 @@ func (o *owner) find(s *catalog.Snapshot, f seglog.Found, dir *seglog.Dir) {
 // directoryOf finds the log directory of a replica: the one that the catalog names; of one that it names none for, that in which it was
 // found at the start, or was placed since; or the emptiest for a replica that was never placed.
 func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
-	id := p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
-	if found := o.found[p.tp]; id.Reserved() && found != nil {
-		id = catalog.UUID(found.ID())
-	}
-	if !id.Reserved() {
+	if id := p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID); !id.Reserved() {
 		p.placed = id
-	} else {
-		id = p.placed
+	} else if found := o.found[p.tp]; found != nil {
+		p.placed = catalog.UUID(found.ID())
 	}
-	if !id.Reserved() {
-		for _, d := range o.deps.Dirs {
-			if catalog.UUID(d.ID()) == id {
-				return d, d.Failed()
-			}
+	if !p.placed.Reserved() {
+		if d := o.directory(p.placed); d != nil {
+			return d, d.Failed()
 		}
-		return nil, fmt.Errorf("its log directory %s is not on this box; put it back, or remove the replica", id)
+		return nil, fmt.Errorf("its log directory %s is not on this box; put it back, or remove the replica", p.placed)
 	}
 	var best *seglog.Dir
 	var free uint64
@@ -60,11 +54,25 @@ func (o *owner) directoryOf(p *part) (*seglog.Dir, error) {
 	return best, nil
 }
 
+// directory is the log directory of that id; nil where it is not on this box.
+func (o *owner) directory(id catalog.UUID) *seglog.Dir {
+	i := slices.IndexFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == id })
+	if i < 0 {
+		return nil
+	}
+	return o.deps.Dirs[i]
+}
+
+// works reports whether the log directory of that id is on this box, and has not failed.
+func (o *owner) works(id catalog.UUID) bool {
+	d := o.directory(id)
+	return d != nil && d.Failed() == nil
+}
+
 // leftBehind reports whether a replica that was found in a log directory has moved to another one that works, and nobody counts on it.
 func (o *owner) leftBehind(p *catalog.Partition, dir *seglog.Dir) bool {
 	id := p.Directory(o.cfg.BrokerID)
-	return !id.Reserved() && catalog.UUID(dir.ID()) != id && !slices.Contains(p.ISR, o.cfg.BrokerID) && !slices.Contains(p.ELR, o.cfg.BrokerID) &&
-		slices.ContainsFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == id && d.Failed() == nil })
+	return !id.Reserved() && catalog.UUID(dir.ID()) != id && !o.counted(p) && o.works(id)
 }
 
 // misplaced reports whether the catalog names another log directory for a partition than the one that it is in, or was to be in.
@@ -87,8 +95,9 @@ func (o *owner) moveTo(p *part) {
 		o.table.set(p.tp.Topic, p.tp.Partition, entry{err: ErrOpening})
 		o.queue = append(o.queue, p)
 	case phaseOpen:
-		was, id := p.replica.View().Log.Dir(), p.topic.Partition(p.tp.Partition).Directory(o.cfg.BrokerID)
-		p.remove = was.Failed() == nil && !o.counted(p) && slices.ContainsFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == id && d.Failed() == nil })
+		was, cp := p.replica.View().Log.Dir(), p.topic.Partition(p.tp.Partition)
+		id := cp.Directory(o.cfg.BrokerID)
+		p.remove = was.Failed() == nil && !o.counted(cp) && o.works(id)
 		o.deps.Observer.Log.Warn("partition begins anew in another log directory, which the catalog names",
 			"topic", p.tp.Topic, "partition", p.tp.Partition, "directory", was.Path(), "named", id.String())
 		o.closePart(p)
@@ -98,9 +107,5 @@ func (o *owner) moveTo(p *part) {
 // withoutDirectory reports whether the log directory that the catalog names for a partition is gone.
 func (o *owner) withoutDirectory(p *part) bool {
 	cp := p.topic.Partition(p.tp.Partition)
-	if cp == nil || cp.Directory(o.cfg.BrokerID).Reserved() {
-		return false
-	}
-	i := slices.IndexFunc(o.deps.Dirs, func(d *seglog.Dir) bool { return catalog.UUID(d.ID()) == cp.Directory(o.cfg.BrokerID) })
-	return i < 0 || o.deps.Dirs[i].Failed() != nil
+	return cp != nil && !cp.Directory(o.cfg.BrokerID).Reserved() && !o.works(cp.Directory(o.cfg.BrokerID))
 }

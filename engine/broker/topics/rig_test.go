@@ -171,8 +171,8 @@ func (g *rig) leads(name string, id catalog.UUID) *replica.Replica {
 	return r
 }
 
-// write appends n records and waits for the acknowledgement.
-func (g *rig) write(r *replica.Replica, n int) {
+// records are a batch of n.
+func (g *rig) records(n int) []byte {
 	g.t.Helper()
 	b := batch.NewBuilder(batch.NewOptions())
 	for i := range n {
@@ -182,7 +182,13 @@ func (g *rig) write(r *replica.Replica, n int) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	done := false
+	return raw
+}
+
+// write appends n records and waits for the acknowledgement.
+func (g *rig) write(r *replica.Replica, n int) {
+	g.t.Helper()
+	raw, err, done := g.records(n), error(nil), false
 	a := &replica.AppendRequest{Batch: raw, Acks: -1, ExpectedEpoch: replica.Any, Done: func(a *replica.AppendRequest) { err, done = a.Err, true }}
 	r.Append(context.Background(), a)
 	g.until("acknowledged", func() bool { return done })

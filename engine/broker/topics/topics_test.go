@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"cairn/engine/broker/batch"
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/partition"
 	"cairn/engine/broker/replica"
@@ -412,13 +411,7 @@ func TestAFailedPartitionIsNotWaitedFor(t *testing.T) {
 	g.feed(g.topic("t", id(1), 0)...)
 	r := g.leads("t", id(1))
 	fs.PowerOff() // every operation fails from here on
-	b := batch.NewBuilder(batch.NewOptions())
-	b.Append(0, nil, []byte("v"))
-	raw, err := b.Build(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.TryAppend(&replica.AppendRequest{Batch: raw, Acks: -1, ExpectedEpoch: replica.Any, Done: func(*replica.AppendRequest) {}})
+	r.TryAppend(&replica.AppendRequest{Batch: g.records(1), Acks: -1, ExpectedEpoch: replica.Any, Done: func(*replica.AppendRequest) {}})
 	g.until("failed", func() bool { return r.View().Err != nil })
 	g.feed(g.state("t", 1, catalog.UUID(g.dir.ID())))
 	settled := false
