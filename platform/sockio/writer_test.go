@@ -335,13 +335,14 @@ func (d *deadlines) now() time.Time {
 
 // A reader that takes a little now and then is slow and not stalled, though the whole takes longer than the timeout.
 func TestSlowReaderIsNotStalled(t *testing.T) {
-	const size, timeout = 24 << 20, 300 * time.Millisecond
+	const size, timeout = 24 << 20, time.Second
 	content := pattern(size)
 	for kind, part := range map[string]Part{
 		"sendfile": {File: osFile(t, content), Length: size},
 		"copy":     {File: memFile(t, content), Length: size},
 	} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			server, client := tcpPair(t)
 			if err := client.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
 				t.Fatal(err)
@@ -385,19 +386,46 @@ func TestSlowReaderIsNotStalled(t *testing.T) {
 	}
 }
 
+// deadlineConn is a connection that says which write deadlines are put on it.
+type deadlineConn struct {
+	net.Conn
+	set chan time.Time
+}
+
+func (c deadlineConn) SetWriteDeadline(at time.Time) error {
+	c.set <- at
+	return c.Conn.SetWriteDeadline(at)
+}
+
 // A deadline of one response must not fail a later one.
 func TestDeadlineIsClearedAfterwards(t *testing.T) {
-	const size, timeout = 16 << 20, 40 * time.Millisecond
+	const size = 16 << 20
 	server, client := tcpPair(t)
-	w := NewWriter(server, Config{StallTimeout: timeout})
+	w := NewWriter(server, Config{StallTimeout: time.Minute})
+	set := make(chan time.Time, 1<<16) // more than the times that the socket can be full
+	w.conn = deadlineConn{Conn: server, set: set}
 	file := osFile(t, pattern(size))
 	for range 2 {
+		result := make(chan error, 1)
+		go func() {
+			_, err := w.Send([]Part{{File: file, Length: size}})
+			result <- err
+		}()
+		last := <-set // nobody reads yet: the socket is full
+		if last.IsZero() {
+			t.Fatal("a full socket has no deadline")
+		}
 		got := receive(client, size)
-		if _, err := w.Send([]Part{{File: file, Length: size}}); err != nil {
+		if err := <-result; err != nil {
 			t.Fatal(err)
 		}
 		<-got
-		<-time.After(2 * timeout)
+		for len(set) > 0 {
+			last = <-set
+		}
+		if !last.IsZero() {
+			t.Fatalf("the deadline %v is left on the connection", last)
+		}
 	}
 }
 
@@ -479,7 +507,7 @@ func TestSendAllocatesNothing(t *testing.T) {
 	file := osFile(t, content)
 	server, client := tcpPair(t)
 	go func() { _, _ = io.Copy(io.Discard, client) }()
-	w := NewWriter(server, Config{StallTimeout: time.Second})
+	w := NewWriter(server, Config{StallTimeout: 10 * time.Second})
 	for name, parts := range map[string][]Part{
 		"sendfile": {{Bytes: content[:50]}, {File: file, Length: 1 << 18}, {Bytes: content[:50]}, {File: file, Length: 1 << 18}},
 		"copy":     {{Bytes: content[:50]}, {File: file, Length: 1 << 14}, {Bytes: content[:50]}, {File: file, Length: 1 << 12}},
