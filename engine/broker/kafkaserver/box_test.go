@@ -231,7 +231,7 @@ func TestThrottledLeader(t *testing.T) {
 	r.apply(catalog.Batch{Changes: []catalog.Change{{Kind: catalog.Changed, Path: catalog.StatePath("t", 0), Data: catalog.EncodeState(catalog.PartitionState{
 		Leader: rigBroker, LeaderEpoch: 1, LeaderBrokerEpoch: rigEpoch, ISR: []int32{rigBroker, 2},
 	})}}})
-	if took, _ := copyAll(); took > 500*time.Millisecond {
+	if took, _ := copyAll(); took > 1200*time.Millisecond {
 		t.Errorf("in sync: %v", took)
 	}
 }

@@ -267,7 +267,7 @@ func TestBehaviour08AdvertisedAddress(t *testing.T) {
 }
 
 func TestBehaviour08Idle(t *testing.T) {
-	r := newRig(t, withSettings(func(s *Settings) { s.ConnectionsIdle = 30 * time.Millisecond }))
+	r := newRig(t, withSettings(func(s *Settings) { s.ConnectionsIdle = 300 * time.Millisecond }))
 	r.topic("t", 1)
 	held := r.holdAppends()
 	busy, idle := r.dial(), r.dial()

@@ -396,6 +396,35 @@ func TestALogThatBeginsInsideABatchIsCopied(t *testing.T) {
 	}
 }
 
+// While a deletion is not durable yet, the log has let go of the records, and of the epochs that they had: a follower is answered from where
+// the log begins.
+func TestADeletionIsToldAsSoonAsTheLogHasLetGo(t *testing.T) {
+	l := start(t, vfs.NewMem(), 1, testConfig())
+	l.wait(l.send(7, 0, 10, -1), l.send(7, 10, 10, -1))
+	for range 3 { // each in an epoch of its own
+		l.lead(l.epoch + 1)
+		l.epoch++
+		l.wait(l.send(-1, 0, 10, -1))
+	}
+	deleted := false
+	l.r.DeleteRecords(context.Background(), 35, func(int64, error) { deleted = true })
+	pending := l.send(-1, 0, 1, -1) // publishes the view meanwhile
+	if !l.sched.RunUntil(time.Second, func() bool { v := l.r.View(); return deleted || v.Log.StartOffset() == 35 && v.Start < 35 }) || deleted {
+		t.Fatal("nothing was published before the deletion was durable: the test shows nothing")
+	}
+	v := l.r.View()
+	if a, err := v.Answer(Position{Epoch: l.epoch, Offset: 32, LastEpoch: l.epoch - 2}, 1<<20, true); err != nil || !a.Beyond || a.LogStart != 35 {
+		t.Errorf("a follower before the start: %+v, %v", a, err)
+	}
+	a, err := v.Answer(Position{Epoch: l.epoch, Offset: 35, LastEpoch: l.epoch - 2}, 1<<20, true)
+	if err != nil || a.LogStart != 35 {
+		t.Errorf("a follower at the start, in the middle of a batch: %+v, %v", a, err)
+	}
+	a.Span.Release()
+	l.wait(pending)
+	l.close()
+}
+
 // On a full device the follower of such a leader keeps what it has, and goes on when there is room.
 func TestALogThatBeginsInsideABatchOnAFullDevice(t *testing.T) {
 	l := start(t, vfs.NewMem(), 1, testConfig())
