@@ -3,6 +3,7 @@ package node
 import (
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
+	"cairn/engine/broker/topics"
 	"cairn/engine/ensemble"
 	"cairn/engine/ensemble/zkserver"
 )
@@ -13,6 +14,7 @@ type Adjust struct {
 	ZooKeeper func(*zkserver.Config)
 	Shards    func(*replica.ShardsConfig)
 	Catalog   func(*catalog.Base)
+	Topics    func(*topics.Config)
 	// StaleCatalog is a bug on purpose: the box acts on its catalog before that is known to be recent.
 	StaleCatalog bool
 }

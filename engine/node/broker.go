@@ -144,16 +144,18 @@ func (b *broker) openLogs() error {
 	}
 	b.shards = replica.NewShards(shards, b.replicaDeps())
 	n.closes("shards", func() error { b.shards.Close(); return nil })
-	b.topics = topics.New(
-		topics.Config{
-			BrokerID: n.id.box, Incarnation: b.incarnation, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
-			ProducersMax: n.cfg.Limits.Storage.ProducersMax, CompactMapBytesMax: n.cfg.Limits.Storage.CompactMapBytesMax,
-			OpenBatchBytesMax: n.cfg.Limits.Storage.OpenBatchBytesMax,
-		},
-		topics.Deps{
-			Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: b.opened(), Shards: b.shards,
-			GoodClock: b.goodClock, Led: b.led, Follow: b.followPartition, Offline: b.partitionsOffline, Opened: b.register,
-		})
+	cfg := topics.Config{
+		BrokerID: n.id.box, Incarnation: b.incarnation, PartitionsMax: n.cfg.Limits.Storage.PartitionsMax, Log: seglog.DefaultConfig(),
+		ProducersMax: n.cfg.Limits.Storage.ProducersMax, CompactMapBytesMax: n.cfg.Limits.Storage.CompactMapBytesMax,
+		OpenBatchBytesMax: n.cfg.Limits.Storage.OpenBatchBytesMax,
+	}
+	if n.cfg.adjust.Topics != nil {
+		n.cfg.adjust.Topics(&cfg)
+	}
+	b.topics = topics.New(cfg, topics.Deps{
+		Runtime: n.deps.Runtime, Observer: n.deps.Observer, Catalog: b.catalog, Dirs: b.opened(), Shards: b.shards,
+		GoodClock: b.goodClock, Led: b.led, Follow: b.followPartition, Offline: b.partitionsOffline, Opened: b.register,
+	})
 	n.closes("topics", b.topics.Close)
 	return nil
 }

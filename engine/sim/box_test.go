@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"cairn/engine/broker/topics"
 	"cairn/engine/ensemble"
 	"cairn/engine/ensemble/jute"
 	"cairn/engine/ensemble/quorum"
@@ -148,6 +149,9 @@ func (w *world) nodeConfig(b *box) node.Config {
 				*c = w.cfg.server(*c)
 			}
 		},
+	}
+	if w.kafka != nil {
+		adjust.Topics = func(c *topics.Config) { c.RetentionInterval = time.Second }
 	}
 	if w.cfg.bug != nil {
 		w.cfg.bug(&adjust)

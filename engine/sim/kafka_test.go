@@ -18,6 +18,7 @@ func TestBrokers(t *testing.T) {
 		total["consumers restarted"] += w.kafka.restarts
 		total["logs cut"] += w.kafka.cutLogs
 		total["moves"] += w.kafka.admin.moves
+		total["deletions"] += w.kafka.deletions
 	})
 }
 

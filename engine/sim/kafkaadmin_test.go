@@ -8,7 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// admin makes the topics, and moves their partitions about where there are more boxes than replicas.
+// admin makes the topics, deletes records of some, and moves their partitions about where there are more boxes than replicas.
 type admin struct {
 	*kafkaClient
 	ready bool // the topics are there
@@ -48,7 +48,10 @@ func (a *admin) create() {
 			}
 			if made == len(a.w.kafka.topics) {
 				a.ready = true
-				a.later()
+				a.later(a.deleteRecords)
+				if len(a.w.ids) > 3 {
+					a.later(a.move)
+				}
 				return
 			}
 		}
@@ -56,14 +59,12 @@ func (a *admin) create() {
 	})
 }
 
-func (a *admin) later() {
-	if len(a.w.ids) == 3 {
-		return
-	}
+// later does something now and then, until it shall be calm.
+func (a *admin) later(what func()) {
 	a.w.sched.After(200*time.Millisecond+time.Duration(a.w.rand().Int64N(int64(2*time.Second))), a.name, func() {
 		if !a.w.over && !a.calm {
-			a.move()
-			a.later()
+			what()
+			a.later(what)
 		}
 	})
 }
@@ -89,5 +90,44 @@ func (a *admin) move() {
 		if err == nil && resp.(*kmsg.AlterPartitionAssignmentsResponse).ErrorCode == 0 {
 			a.moves++
 		}
+	})
+}
+
+// deleteRecords deletes what lies before some offset that was acknowledged or read.
+func (a *admin) deleteRecords() {
+	k, r := a.w.kafka, a.w.rand()
+	p := k.deletes[r.IntN(len(k.deletes))]
+	t := k.truth[p]
+	box, ok := a.leader(p)
+	if !ok || t.deleted >= t.end() {
+		return
+	}
+	to := t.deleted + 1 + r.Int64N(t.end()-t.deleted)
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	req.TimeoutMillis = 2000
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic = p.topic
+	part := kmsg.NewDeleteRecordsRequestTopicPartition()
+	part.Partition, part.Offset = p.partition, to
+	topic.Partitions = append(topic.Partitions, part)
+	req.Topics = append(req.Topics, topic)
+	t.deleting = max(t.deleting, to)
+	a.ask(box, req, 2, func(resp kmsg.Response, err error) {
+		if err != nil {
+			a.refresh()
+			return
+		}
+		got := resp.(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0]
+		if got.ErrorCode != 0 {
+			a.w.trace("admin: %v before %d: %v", p, to, kerr.ErrorForCode(got.ErrorCode))
+			a.refresh()
+			return
+		}
+		if got.LowWatermark < to {
+			a.w.failf("%v: records before %d are deleted at box %d, and the log begins at %d", p, to, box, got.LowWatermark)
+		}
+		a.w.trace("%v is deleted before %d", p, to)
+		k.deletions++
+		t.deleted = max(t.deleted, to)
 	})
 }

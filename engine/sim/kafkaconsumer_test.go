@@ -87,7 +87,7 @@ func (c *consumer) fetch(box uint64, parts []partitionName) {
 	req := kmsg.NewPtrFetchRequest()
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 200, 1, 1<<20
 	req.SessionEpoch = -1
-	asked := map[partitionName]int64{}
+	asked, deleted := map[partitionName]int64{}, map[partitionName]int64{}
 	for _, p := range parts {
 		t := kmsg.NewFetchRequestTopic()
 		t.Topic = p.topic
@@ -95,7 +95,7 @@ func (c *consumer) fetch(box uint64, parts []partitionName) {
 		part.Partition, part.FetchOffset, part.PartitionMaxBytes, part.CurrentLeaderEpoch = p.partition, c.positions[p], 1<<20, c.leaders[p].epoch
 		t.Partitions = append(t.Partitions, part)
 		req.Topics = append(req.Topics, t)
-		asked[p] = c.positions[p]
+		asked[p], deleted[p] = c.positions[p], c.w.kafka.truth[p].deleted
 	}
 	c.fetching[box] = true
 	restarts := c.restarts
@@ -109,14 +109,21 @@ func (c *consumer) fetch(box uint64, parts []partitionName) {
 			for i := range t.Partitions {
 				p := partitionName{t.Topic, t.Partitions[i].Partition}
 				if c.restarts == restarts && asked[p] == c.positions[p] {
-					c.fetched(p, &t.Partitions[i])
+					c.fetched(box, p, deleted[p], &t.Partitions[i])
 				}
 			}
 		}
 	})
 }
 
-func (c *consumer) fetched(p partitionName, r *kmsg.FetchResponseTopicPartition) {
+// fetched takes a partition's answer. What lay before offset deleted was deleted when it was asked for.
+func (c *consumer) fetched(box uint64, p partitionName, deleted int64, r *kmsg.FetchResponseTopicPartition) {
+	if at := r.LogStartOffset; r.ErrorCode == kerr.OffsetOutOfRange.Code && c.positions[p] < at && at <= c.w.kafka.truth[p].deleting {
+		c.w.trace("%s reads %v from %d on instead of %d", c.name, p, at, c.positions[p])
+		c.positions[p] = at
+		clear(c.seen[p])
+		return
+	}
 	if e := kerr.TypedErrorForCode(r.ErrorCode); e != nil {
 		if !e.Retriable || e == kerr.OffsetOutOfRange {
 			c.w.failf("%s reads %v from %d: %v", c.name, p, c.positions[p], e)
@@ -129,6 +136,9 @@ func (c *consumer) fetched(p partitionName, r *kmsg.FetchResponseTopicPartition)
 		h := s.Header()
 		err := batch.Walk(h, s.Bytes()[batch.HeaderSize:], func(rec *batch.Record) error {
 			if offset := h.BaseOffset + int64(rec.OffsetDelta); offset >= c.positions[p] {
+				if offset < deleted {
+					c.w.failf("%s reads offset %d of %v at box %d, and everything before %d was deleted", c.name, offset, p, box, deleted)
+				}
 				c.record(p, offset, string(rec.Value))
 			}
 			return nil
@@ -152,7 +162,7 @@ func (c *consumer) record(p partitionName, offset int64, value string) {
 		c.w.failf("%s reads %v: record %d: %v", c.name, p, offset, err)
 		return
 	}
-	if last, ok := c.seen[p][who]; ok && number != last+1 || !ok && c.restarts == 0 && number != 0 {
+	if last, ok := c.seen[p][who]; ok && number != last+1 || !ok && c.restarts == 0 && number != 0 && c.w.kafka.truth[p].deleting == 0 {
 		c.w.failf("%s reads %v: at offset %d record %d of %s follows record %d", c.name, p, offset, number, who, last)
 	}
 	c.seen[p][who] = number

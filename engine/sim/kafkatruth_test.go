@@ -15,6 +15,7 @@ import (
 type kafka struct {
 	w          *world
 	topics     []string
+	deletes    []partitionName // where records are deleted
 	partitions []partitionName
 	truth      map[partitionName]*truth
 	producers  []*producer
@@ -27,7 +28,7 @@ type kafka struct {
 	trap   trap
 	sprung func()
 
-	acks, reads, restarts, cutLogs int
+	acks, reads, restarts, cutLogs, deletions int
 }
 
 // truth is what is known of a partition for good.
@@ -38,6 +39,9 @@ type truth struct {
 	written map[place]stamp  // what any box ever had
 	leaders map[int32]uint64 // by epoch
 	high    map[int32]int64  // the greatest high watermark in each epoch, by its leader
+
+	deleting int64 // records before were asked to be deleted: the log may begin anywhere up to here
+	deleted  int64 // and before here they are
 }
 
 // offsetsPartitions is offsets.topic.num.partitions.
@@ -62,6 +66,9 @@ func newKafka(w *world) *kafka {
 		k.topics = append(k.topics, name)
 		for n := range int32(2) {
 			k.partitions = append(k.partitions, partitionName{name, n})
+			if name == "c" {
+				k.deletes = append(k.deletes, partitionName{name, n})
+			}
 		}
 	}
 	all := slices.Clone(k.partitions)
@@ -197,6 +204,9 @@ func (k *kafka) changed(b *box, r *replica.Replica, old, v *replica.View) {
 	if old != nil && old.Err == nil && v.HighWatermark < old.HighWatermark {
 		k.w.failf("%v: the high watermark of box %d goes back from %d to %d", p, b.id, old.HighWatermark, v.HighWatermark)
 	}
+	if v.Start > t.deleting {
+		k.w.failf("%v: the log of box %d begins at %d, and nothing beyond %d was to be deleted", p, b.id, v.Start, t.deleting)
+	}
 	if v.HighWatermark > v.End {
 		k.w.failf("%v: the high watermark of box %d is %d, its log ends at %d", p, b.id, v.HighWatermark, v.End)
 	}
@@ -307,6 +317,8 @@ func (k *kafka) lacks(records bool) string {
 			if t := k.truth[p]; t != nil {
 				if v := r.View(); v.Err != nil || v.HighWatermark != v.End || v.End < t.end() {
 					lacks = append(lacks, fmt.Sprintf("box %d has %v up to %d, high watermark %d, %v", id, p, v.End, v.HighWatermark, v.Err))
+				} else if v.Start < t.deleted {
+					lacks = append(lacks, fmt.Sprintf("box %d has %v from %d on, and everything before %d was deleted", id, p, v.Start, t.deleted))
 				}
 			}
 		})
@@ -317,51 +329,58 @@ func (k *kafka) lacks(records bool) string {
 // judge compares all replicas with what was acknowledged and read, and with each other.
 func (k *kafka) judge() {
 	for _, p := range k.partitions {
-		var first []string
-		var firstBox uint64
+		var boxes []uint64
+		var start int64 // from where on all have it
 		for _, id := range k.w.ids {
-			r := k.w.boxes[id].proc.replicaOf(p)
-			if r == nil {
-				continue
+			if r := k.w.boxes[id].proc.replicaOf(p); r != nil {
+				boxes = append(boxes, id)
+				start = max(start, r.View().Start)
 			}
-			values, err := readValues(r.View())
+		}
+		var first []string
+		for i, id := range boxes {
+			values, err := readValues(k.w.boxes[id].proc.replicaOf(p).View(), start)
 			switch {
 			case err != nil:
 				k.w.failf("%v: box %d: %v", p, id, err)
-			case first == nil:
-				first, firstBox = values, id
-				k.judgeValues(p, id, values)
+			case i == 0:
+				first = values
+				k.judgeValues(p, id, start, values)
 			case strings.Join(first, "\n") != strings.Join(values, "\n"):
-				k.w.failf("%v: boxes %d and %d have different records: %s", p, firstBox, id, difference(first, values))
+				k.w.failf("%v: boxes %d and %d have different records from %d on: %s", p, boxes[0], id, start, difference(first, values))
 			}
 		}
 	}
 }
 
-func (k *kafka) judgeValues(p partitionName, box uint64, values []string) {
+// judgeValues looks at a box's records from offset start on.
+func (k *kafka) judgeValues(p partitionName, box uint64, start int64, values []string) {
 	t := k.truth[p]
 	for offset, value := range t.values {
-		if offset >= int64(len(values)) || values[offset] != value {
+		if offset >= start && (offset-start >= int64(len(values)) || values[offset-start] != value) {
 			k.w.failf("%v: box %d: %q at offset %d was acknowledged or read, and is lost", p, box, value, offset)
 			return
 		}
 	}
 	next := map[string]int32{}
-	for offset, value := range values {
+	for i, value := range values {
 		var number int32
 		who, err := k.parse(value, p, &number)
+		if _, ok := next[who]; !ok && start > 0 {
+			next[who] = number // what was before is deleted
+		}
 		if err != nil || number != next[who] {
-			k.w.failf("%v: box %d: at offset %d is %q, and record %d of %s is expected: %v", p, box, offset, value, next[who], who, err)
+			k.w.failf("%v: box %d: at offset %d is %q, and record %d of %s is expected: %v", p, box, start+int64(i), value, next[who], who, err)
 			return
 		}
 		next[who]++
 	}
 }
 
-// readValues reads a whole log.
-func readValues(v *replica.View) ([]string, error) {
+// readValues reads a log from an offset on.
+func readValues(v *replica.View, from int64) ([]string, error) {
 	values := []string{}
-	for offset := v.Start; offset < v.End; {
+	for offset := from; offset < v.End; {
 		span, err := v.Log.Read(offset, 1<<20, v.End, true)
 		if err != nil {
 			return nil, err
@@ -380,7 +399,9 @@ func readValues(v *replica.View) ([]string, error) {
 				return nil, err
 			}
 			if err := batch.Walk(h, s.Bytes()[batch.HeaderSize:], func(r *batch.Record) error {
-				values = append(values, string(r.Value))
+				if h.BaseOffset+int64(r.OffsetDelta) >= from {
+					values = append(values, string(r.Value))
+				}
 				return nil
 			}); err != nil {
 				return nil, err

@@ -340,7 +340,6 @@ func (f *fetch) readFollower(p *fetchPart, left int, atLeastOne bool) error {
 		left = min(left, bytes)
 	}
 	a, err := p.view.Answer(at, left, atLeastOne)
-	p.logStart = max(p.logStart, a.LogStart)
 	switch {
 	case err != nil:
 		return err

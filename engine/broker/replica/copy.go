@@ -54,9 +54,8 @@ func (v *View) Answer(p Position, bytesMax int, atLeastOne bool) (a Answer, err 
 	if !v.Leader {
 		return a, partition.ErrNotLeader
 	}
-	// The log lets go of records, and of the epochs that they had, before that is durable and counts as the start.
-	a.HighWatermark, a.LogStart = v.HighWatermark, max(v.Start, v.Log.StartOffset())
-	if p.Offset < a.LogStart || p.LastEpoch < 0 && p.Offset > v.End {
+	a.HighWatermark, a.LogStart = v.HighWatermark, v.Start
+	if p.Offset < v.Start || p.LastEpoch < 0 && p.Offset > v.End {
 		a.Beyond = true
 		return a, nil
 	}

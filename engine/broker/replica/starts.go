@@ -28,36 +28,32 @@ func (s *shard) onDeleteRecords(r *Replica, offset int64, done func(int64, error
 		done(-1, fmt.Errorf("%w: delete records before %d, the high watermark is %d", seglog.ErrOutOfRange, offset, hw))
 		return
 	}
-	if offset <= o.state.Start() {
-		done(o.state.Start(), nil)
-		return
-	}
+	offset = max(offset, o.state.Start())
 	err := o.log.AdvanceStart(offset, func(err error) {
 		s.box.Post(message{kind: msgStartDurable, replica: r, offset: offset, err: err, deleted: done})
 	})
 	if err != nil {
 		done(-1, err)
+		return
 	}
+	// Nobody is given the records from here on, and the log has forgotten their epochs: everybody is told so at once.
+	o.state.StartMoved(offset)
+	o.changed = true
+	s.check(r)
 }
 
 func (s *shard) onStartDurable(r *Replica, offset int64, err error, done func(int64, error)) {
 	o := &r.own
-	// The log has let go of the records whatever became of the checkpoint; and where it was cut below offset meanwhile, by another leader's
-	// word, it begins there.
-	o.state.StartMoved(o.log.View().StartOffset())
-	o.changed = true
-	s.check(r)
 	if errors.Is(err, seglog.ErrFailed) {
 		s.fail(r, err)
 	}
-	r.publish() // before the answer: who asks for the start next sees it
 	switch {
 	case err != nil:
 		done(-1, err) // a device without room for the checkpoint says so, and is asked again
-	case o.state.Start() < offset:
+	case o.state.Start() < offset: // cut meanwhile, by another leader's word
 		done(-1, partition.ErrNotLeader) // who leads now, or this box anew, has not deleted them
 	default:
-		done(o.state.Start(), nil)
+		done(offset, nil)
 	}
 }
 
