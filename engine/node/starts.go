@@ -52,25 +52,15 @@ type startWait struct {
 	over bool
 }
 
-// awaitStarts is kafkaserver.Deps.AwaitStarts: it asks every box that has a replica and is there whether it has followed. A box that
-// goes meanwhile is not waited for, as in Kafka, nor is a log directory that has failed. It ends when the wait is over, and with ctx and
-// the box.
+// awaitStarts is kafkaserver.Deps.AwaitStarts: it asks every box that has a replica whether it has followed. Who is away, or whose log
+// directory has failed, is waited for where the partition may be led from there when it is back, or the records would be back with it.
+// (Kafka's DelayedDeleteRecords waits for nobody who is away.) Who may lead is read from a catalog that is not older than the deletion. It
+// ends when the wait is over, and with ctx and the box.
 func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart, wait time.Duration, done func(late []bool)) {
 	w := &startWait{b: b, asked: make([]startAsked, len(starts)), until: b.n.deps.Clock.Now().Mono + wait, left: make([]int, len(starts))}
-	snapshot, boxes := b.catalog.Current(), map[int32][]int{}
-	for i, one := range starts {
-		t := snapshot.Topic(one.Topic)
-		if t == nil || t.Partition(one.Partition) == nil {
-			continue // it has been deleted as a whole
-		}
-		w.asked[i] = startAsked{t.ID, one.Partition, one.Offset}
-		for _, id := range t.Partition(one.Partition).Replicas {
-			if id != b.n.id.box {
-				boxes[id] = append(boxes[id], i)
-				w.left[i]++
-				w.open++
-			}
-		}
+	for i := range starts {
+		w.left[i]++ // for the catalog
+		w.open++
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	stopped := context.AfterFunc(b.running, cancel)
@@ -80,10 +70,45 @@ func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart,
 		done(late)
 	}
 	context.AfterFunc(ctx, w.end) // at once where the wait is over: all that end needs is there
+	w.lookUp(starts)
+}
+
+// lookUp finds in a recent catalog who has replicas, and asks them.
+func (w *startWait) lookUp(starts []kafkaserver.LogStart) {
+	w.b.tree.ReadIndex(func(err error) {
+		switch {
+		case w.ended():
+		case err != nil:
+			time.AfterFunc(startsAgain, func() { w.lookUp(starts) })
+		default:
+			w.b.n.boxes.running.Go(func() { w.askAll(starts) })
+		}
+	})
+}
+
+func (w *startWait) askAll(starts []kafkaserver.LogStart) {
+	snapshot, boxes, all := w.b.catalog.Current(), map[int32][]int{}, make([]int, len(starts))
+	w.mu.Lock()
+	for i, one := range starts {
+		all[i] = i
+		t := snapshot.Topic(one.Topic)
+		if t == nil || t.Partition(one.Partition) == nil {
+			continue // it has been deleted as a whole
+		}
+		w.asked[i] = startAsked{t.ID, one.Partition, one.Offset}
+		for _, id := range t.Partition(one.Partition).Replicas {
+			if id != w.b.n.id.box {
+				boxes[id] = append(boxes[id], i)
+				w.left[i]++
+				w.open++
+			}
+		}
+	}
+	w.mu.Unlock()
+	w.confirm(all) // for the catalog
 	for _, id := range slices.Sorted(maps.Keys(boxes)) {
 		w.ask(id, boxes[id])
 	}
-	w.confirm(nil) // there may be nobody to ask
 }
 
 // ask asks a box about the next of its partitions, until it has followed in all.
@@ -96,7 +121,7 @@ func (w *startWait) ask(box int32, list []int) {
 		if t != nil {
 			p = t.Partition(w.asked[i].Partition)
 		}
-		if p == nil || !slices.Contains(p.Replicas, box) || snapshot.Broker(box) == nil || !snapshot.ReplicaOnline(p, box) {
+		if p == nil || !slices.Contains(p.Replicas, box) || !followsOrLeads(snapshot, p, box) {
 			gone = append(gone, i)
 		} else {
 			here = append(here, i)
@@ -134,6 +159,11 @@ func (w *startWait) ask(box int32, list []int) {
 			time.AfterFunc(startsAgain, func() { w.ask(box, again) })
 		}
 	})
+}
+
+// followsOrLeads reports whether a box has a replica that follows, or could be elected.
+func followsOrLeads(s *catalog.Snapshot, p *catalog.Partition, box int32) bool {
+	return slices.Contains(p.ISR, box) || slices.Contains(p.ELR, box) || s.Broker(box) != nil && s.ReplicaOnline(p, box)
 }
 
 // confirm notes that one box has followed in some partitions, or is not waited for there.
