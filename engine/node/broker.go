@@ -45,6 +45,7 @@ type broker struct {
 	server      *kafkaserver.Server
 
 	enroll      func(catalog.Registration, func(error))  // the tree's Register; a test's fails
+	recent      func(func(error))                        // the tree's ReadIndex
 	brokerEpoch atomic.Int64                             // of this box's registration, as the catalog shows it; 0 while it shows none
 	running     context.Context                          // is over when the box stops: nothing is waited for any more
 	stop        context.CancelFunc                       // ends running
@@ -61,7 +62,7 @@ type broker struct {
 func openBroker(n *Node) (*broker, error) {
 	b := &broker{n: n, tree: &tree{e: n.ensemble}}
 	b.running, b.stop = context.WithCancel(context.Background())
-	b.enroll = b.tree.Register
+	b.enroll, b.recent = b.tree.Register, b.tree.ReadIndex
 	if _, err := rand.Read(b.incarnation[:]); err != nil {
 		return b, err
 	}
@@ -186,7 +187,7 @@ func (b *broker) openServer() error {
 			Catalog: b.catalog, Replicas: kafkaserver.LocalReplicas(b.topics),
 			ProducerIDs: controller.NewProducerIDs(b.allocateProducerIDs), AutoCreator: b.controller,
 			LogDirs: local{b}, Groups: b.groups, Controller: forwarding{b}, Configs: b.catalog,
-			Settings: b.settings, SessionID: b.sessionID, GoodClock: b.goodClock, Recent: b.tree.ReadIndex,
+			Settings: b.settings, SessionID: b.sessionID, GoodClock: b.goodClock, Recent: b.recent,
 			Serving: n.ensemble.Serving, AwaitStarts: awaitStarts,
 		})
 	if err != nil {
@@ -218,7 +219,7 @@ func (b *broker) begin(done func()) {
 	if b.n.cfg.adjust.StaleCatalog {
 		b.topics.Start()
 	}
-	b.tree.ReadIndex(func(err error) {
+	b.recent(func(err error) {
 		switch {
 		case err == nil:
 			b.topics.Start()

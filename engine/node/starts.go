@@ -75,7 +75,7 @@ func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart,
 
 // lookUp finds in a recent catalog who has replicas, and asks them.
 func (w *startWait) lookUp(starts []kafkaserver.LogStart) {
-	w.b.tree.ReadIndex(func(err error) {
+	w.b.recent(func(err error) {
 		switch {
 		case w.ended():
 		case err != nil:

@@ -89,6 +89,53 @@ func TestRecordsAreDeletedOnAllReplicas(t *testing.T) {
 	begins(40)
 }
 
+// Who is away and may lead when it is back is waited for: the records would be back with it.
+func TestADeletionWaitsForWhoMayLead(t *testing.T) {
+	s := threeBrokers(t)
+	producer := s.kafka()
+	admin := kadm.NewClient(producer)
+	two := "2"
+	if _, err := admin.CreateTopic(t.Context(), 1, 2, map[string]*string{"min.insync.replicas": &two}, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, producer, "t", 0, 50)
+	s.eventually("both replicas in sync", func() bool {
+		return s.each(func(n *Node) bool { return len(n.broker.catalog.Current().Topic("t").Partition(0).ISR) == 2 })
+	})
+	remove := func(at int64, timeout int32) error {
+		admin.SetTimeoutMillis(timeout)
+		offsets := kadm.Offsets{}
+		offsets.AddOffset("t", 0, at, -1)
+		got, err := admin.DeleteRecords(t.Context(), offsets)
+		got.Each(func(r kadm.DeleteRecordsResponse) { err = errors.Join(err, r.Err) })
+		return err
+	}
+	snapshot := s.nodes[1].broker.catalog.Current()
+	p := snapshot.Topic("t").Partition(0)
+	away := uint64(p.Replicas[0] + p.Replicas[1] - snapshot.LeaderOf(p))
+	s.stop(away)
+	s.eventually("a replica out of sync that may lead", func() bool {
+		return s.each(func(n *Node) bool { return len(n.broker.catalog.Current().Topic("t").Partition(0).ELR) == 1 })
+	})
+	if err := remove(10, 1000); !errors.Is(err, kerr.RequestTimedOut) {
+		t.Fatalf("a replica that may lead is away, and the answer is %v", err)
+	}
+	s.open(away)
+	s.ready(away)
+	if err := remove(10, 20_000); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range p.Replicas {
+		r, err := s.nodes[uint64(id)].broker.topics.Lookup("t", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start := r.View().Start; start != 10 {
+			t.Errorf("box %d begins at %d", id, start)
+		}
+	}
+}
+
 // What a box says of the replicas that it is asked about: those that have followed are not held up by one that has not, and a box that
 // stops, or a partition that is closed, is an end of the wait and no more.
 func TestWhatABoxSaysOfItsStarts(t *testing.T) {
@@ -191,7 +238,9 @@ func TestAWaitForStartsEnds(t *testing.T) {
 func TestAWaitThatIsOverBeforeItBegins(t *testing.T) {
 	n := &Node{}
 	n.deps.Clock = clock.System()
+	n.boxes = &boxes{}
 	b := &broker{n: n, catalog: catalog.New(catalog.Base{}, nil)}
+	b.recent = func(done func(error)) { done(nil) }
 	b.running, b.stop = context.WithCancel(context.Background())
 	defer b.stop()
 	gone, cancel := context.WithCancel(context.Background())
