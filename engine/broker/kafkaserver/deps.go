@@ -37,9 +37,9 @@ type Deps struct {
 	Recent func(done func(error))
 	// Serving says whether this box hears the majority of the ensemble. One that does not may lead no more and not know it. Nil: it does.
 	Serving func() bool
-	// AwaitStarts calls done once, from any goroutine, when every other replica of the partitions, where its box is there or may lead when it is back, has let go of
-	// what lies before those starts and has that on stable storage, or when the wait or ctx is over; late says which have not. Nil
-	// where there are no others.
+	// AwaitStarts calls done once, from any goroutine, when every other replica of the partitions, where its box is there or may lead
+	// when it is back, has let go of what lies before those starts and has that on stable storage, or when the wait or ctx is over;
+	// late says which have not. Nil where there are no others.
 	AwaitStarts func(ctx context.Context, starts []LogStart, wait time.Duration, done func(late []bool))
 	// SessionID draws the id of a new fetch session: any positive number that does not repeat soon.
 	SessionID func() int32
