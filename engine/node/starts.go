@@ -201,7 +201,8 @@ func (w *startWait) end() {
 	}
 }
 
-// answerStarts says which of the partitions have not followed in the time that is given, by their place in the question.
+// answerStarts says which of the partitions have not followed in the time that is given, by their place in the question. A box that is not
+// registered says that none has: before its logs are open it does not know what it has.
 func (b *broker) answerStarts(q *startsAsked, done func(reply)) {
 	if q == nil || len(q.Parts) > startsMax {
 		done(reply{Code: kerr.InvalidRequest.Code})
@@ -213,6 +214,10 @@ func (b *broker) answerStarts(q *startsAsked, done func(reply)) {
 		followed := make(chan int, len(q.Parts)) // each says something once at most
 		late, waits := map[int]bool{}, 0
 		for i, one := range q.Parts {
+			if b.brokerEpoch.Load() == 0 {
+				late[i] = true
+				continue
+			}
 			t := b.catalog.Current().TopicByID(one.Topic)
 			if t == nil {
 				continue // nothing is left

@@ -168,6 +168,13 @@ func TestWhatABoxSaysOfItsStarts(t *testing.T) {
 		t.Errorf("a question about %d partitions is answered %+v", startsMax+1, r)
 	}
 
+	registered := b.brokerEpoch.Swap(0) // as before its logs are open
+	ask(0, startAsked{catalog.UUID{1}, 0, 0}, startAsked{id, 0, 0}, startAsked{id, 99, 0})
+	if r := <-answers; !slices.Equal(r.Late, []int{0, 1, 2}) {
+		t.Errorf("late where the box is not registered: %v", r.Late)
+	}
+	b.brokerEpoch.Store(registered)
+
 	const questions = 2 * 100
 	for range questions / 2 {
 		ask(60_000, startAsked{id, 1, 0}, startAsked{id, 0, never})
