@@ -315,7 +315,7 @@ func (s *shard) onVouch(r *Replica, m partition.Member, epoch int32, offset int6
 		s.acknowledged(r)
 	}
 	r.counts.lag.Store(r.own.state.Lag())
-	s.activate(r) // a follower that is behind is looked at again
+	s.watchInSync(r) // a follower that is behind is looked at again, and one that says the same once more wakes nobody
 	s.propose(r)
 	s.check(r)
 }

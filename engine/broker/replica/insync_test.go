@@ -163,6 +163,11 @@ func TestASilentReplicaOfAnIdlePartitionLeaves(t *testing.T) {
 		t.Fatalf("high watermark %d", v.HighWatermark)
 	}
 	rests("when it has left")
+	g.r.Vouch(other, g.epoch+1, 4) // said once more
+	g.sched.RunFor(time.Millisecond)
+	if g.sched.Step() {
+		t.Fatal("a voucher that says nothing new wakes the shard")
+	}
 	if proposed != 3 {
 		t.Fatalf("%d proposals", proposed)
 	}

@@ -13,9 +13,9 @@ const (
 	// idleSwitchesTarget is how many times the context switches of boxes with one partition those with many may have.
 	// What they are with one moves by about that from one look to the next.
 	idleSwitchesTarget = 1.15
-	// idleRest is how long partitions are left before they are looked at: half a minute after something happened at them they
-	// let go of what they hold.
-	idleRest = 36 * time.Second
+	// idleRest is how long partitions are left before they are looked at: half a minute after something happened at them, and up to
+	// five seconds, they let go of what they hold, and with thousands that takes a while.
+	idleRest = 45 * time.Second
 	// idleWatched is how long they are looked at, and idleWatchedShort in the short form.
 	idleWatched, idleWatchedShort = 20 * time.Second, 5 * time.Second
 )
