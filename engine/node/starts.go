@@ -58,9 +58,12 @@ type startWait struct {
 // ends when the wait is over, and with ctx and the box.
 func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart, wait time.Duration, done func(late []bool)) {
 	w := &startWait{b: b, asked: make([]startAsked, len(starts)), until: b.n.deps.Clock.Now().Mono + wait, left: make([]int, len(starts))}
-	for i := range starts {
-		w.left[i]++ // for the catalog
-		w.open++
+	snapshot := b.catalog.Current()
+	for i, one := range starts {
+		if t := snapshot.Topic(one.Topic); t != nil && t.Partition(one.Partition) != nil && len(t.Partition(one.Partition).Replicas) > 1 {
+			w.left[i]++ // for the catalog
+			w.open++
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	stopped := context.AfterFunc(b.running, cancel)
@@ -70,7 +73,9 @@ func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart,
 		done(late)
 	}
 	context.AfterFunc(ctx, w.end) // at once where the wait is over: all that end needs is there
-	w.lookUp(starts)
+	if w.confirm(nil); !w.ended() {
+		w.lookUp(starts)
+	}
 }
 
 // lookUp finds in a recent catalog who has replicas, and asks them.
@@ -87,10 +92,13 @@ func (w *startWait) lookUp(starts []kafkaserver.LogStart) {
 }
 
 func (w *startWait) askAll(starts []kafkaserver.LogStart) {
-	snapshot, boxes, all := w.b.catalog.Current(), map[int32][]int{}, make([]int, len(starts))
+	snapshot, boxes, all := w.b.catalog.Current(), map[int32][]int{}, []int(nil)
 	w.mu.Lock()
 	for i, one := range starts {
-		all[i] = i
+		if w.left[i] == 0 {
+			continue // it has no other replica
+		}
+		all = append(all, i)
 		t := snapshot.Topic(one.Topic)
 		if t == nil || t.Partition(one.Partition) == nil {
 			continue // it has been deleted as a whole

@@ -102,10 +102,10 @@ func TestADeletionWaitsForWhoMayLead(t *testing.T) {
 	s.eventually("both replicas in sync", func() bool {
 		return s.each(func(n *Node) bool { return len(n.broker.catalog.Current().Topic("t").Partition(0).ISR) == 2 })
 	})
-	remove := func(at int64, timeout int32) error {
+	remove := func(topic string, at int64, timeout int32) error {
 		admin.SetTimeoutMillis(timeout)
 		offsets := kadm.Offsets{}
-		offsets.AddOffset("t", 0, at, -1)
+		offsets.AddOffset(topic, 0, at, -1)
 		got, err := admin.DeleteRecords(t.Context(), offsets)
 		got.Each(func(r kadm.DeleteRecordsResponse) { err = errors.Join(err, r.Err) })
 		return err
@@ -117,12 +117,12 @@ func TestADeletionWaitsForWhoMayLead(t *testing.T) {
 	s.eventually("a replica out of sync that may lead", func() bool {
 		return s.each(func(n *Node) bool { return len(n.broker.catalog.Current().Topic("t").Partition(0).ELR) == 1 })
 	})
-	if err := remove(10, 1000); !errors.Is(err, kerr.RequestTimedOut) {
+	if err := remove("t", 10, 1000); !errors.Is(err, kerr.RequestTimedOut) {
 		t.Fatalf("a replica that may lead is away, and the answer is %v", err)
 	}
 	s.open(away)
 	s.ready(away)
-	if err := remove(10, 20_000); err != nil {
+	if err := remove("t", 10, 20_000); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range p.Replicas {
@@ -132,6 +132,26 @@ func TestADeletionWaitsForWhoMayLead(t *testing.T) {
 		}
 		if start := r.View().Start; start != 10 {
 			t.Errorf("box %d begins at %d", id, start)
+		}
+	}
+}
+
+// Where there is no other replica nothing is waited for, neither a box nor the ensemble.
+func TestADeletionOfAnOnlyReplicaWaitsForNobody(t *testing.T) {
+	s := threeBrokers(t)
+	producer := s.kafka()
+	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 1, 1, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, producer, "t", 0, 50)
+	snapshot := s.nodes[1].broker.catalog.Current()
+	b := s.nodes[uint64(snapshot.LeaderOf(snapshot.Topic("t").Partition(0)))].broker
+	b.recent = func(func(error)) { t.Error("the ensemble is asked") }
+	for range 100 {
+		got := make(chan []bool, 1)
+		b.awaitStarts(t.Context(), []kafkaserver.LogStart{{Topic: "t", Offset: 10}}, time.Hour, func(late []bool) { got <- late })
+		if late := <-got; late[0] {
+			t.Fatal("an only replica is late")
 		}
 	}
 }
