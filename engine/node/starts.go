@@ -174,6 +174,12 @@ func followsOrLeads(s *catalog.Snapshot, p *catalog.Partition, box int32) bool {
 	return slices.Contains(p.ISR, box) || slices.Contains(p.ELR, box) || s.Broker(box) != nil && s.ReplicaOnline(p, box)
 }
 
+// holds reports whether a box is to have a replica.
+func holds(t *catalog.Topic, partition, box int32) bool {
+	p := t.Partition(partition)
+	return p != nil && slices.Contains(p.Replicas, box)
+}
+
 // confirm notes that one box has followed in some partitions, or is not waited for there.
 func (w *startWait) confirm(list []int) {
 	w.mu.Lock()
@@ -232,9 +238,9 @@ func (b *broker) answerStarts(q *startsAsked, done func(reply)) {
 			}
 			r, err := b.topics.Lookup(t.Name, one.Partition)
 			switch {
-			case errors.Is(err, topics.ErrUnknown), err == nil && r.TopicID() != seglog.ID(one.Topic):
+			case errors.Is(err, topics.ErrUnknown) && !holds(t, one.Partition, b.n.id.box), err == nil && r.TopicID() != seglog.ID(one.Topic):
 				continue // no replica is here
-			case err != nil:
+			case err != nil: // it fails, or its log is not open yet, or not any more: this box stops
 				late[i] = true
 				continue
 			}

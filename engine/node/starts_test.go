@@ -215,6 +215,27 @@ func TestWhatABoxSaysOfItsStarts(t *testing.T) {
 	}
 }
 
+// A box that stops has closed its logs before it hears no more: they are there all the same.
+func TestABoxThatStopsHasFollowedNothing(t *testing.T) {
+	s := threeBrokers(t)
+	producer := s.kafka()
+	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 2, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, producer, "t", 0, 30)
+	s.whole("t")
+	b := s.nodes[1].broker
+	id := b.catalog.Current().Topic("t").ID
+	if err := b.topics.Close(); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan reply, 1)
+	b.answerStarts(&startsAsked{[]startAsked{{id, 0, 5}, {id, 1, 0}}, 100}, func(r reply) { answers <- r })
+	if r := <-answers; !slices.Equal(r.Late, []int{0, 1}) {
+		t.Errorf("late: %v", r.Late)
+	}
+}
+
 // A box that cannot follow is asked in peace, a request's wait ends when it says, and with the box.
 func TestAWaitForStartsEnds(t *testing.T) {
 	s := threeBrokers(t)

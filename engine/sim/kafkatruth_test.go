@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -44,7 +45,7 @@ type truth struct {
 	deleted  int64 // and before here they are
 	// again are records that were deleted before their producer had heard of them, and are there a second time: a replica that has begun
 	// at the log's start knows nothing of who wrote before it, as with Kafka's.
-	again map[string]bool
+	again, acked map[string]bool
 }
 
 // offsetsPartitions is offsets.topic.num.partitions.
@@ -79,7 +80,7 @@ func newKafka(w *world) *kafka {
 		all = append(all, partitionName{catalog.GroupOffsetsTopic, n})
 	}
 	for _, p := range all {
-		k.truth[p] = &truth{values: map[int64]string{}, where: map[string]int64{}, written: map[place]stamp{}, leaders: map[int32]uint64{}, high: map[int32]int64{}, last: -1, again: map[string]bool{}}
+		k.truth[p] = &truth{values: map[int64]string{}, where: map[string]int64{}, written: map[place]stamp{}, leaders: map[int32]uint64{}, high: map[int32]int64{}, last: -1, again: map[string]bool{}, acked: map[string]bool{}}
 	}
 	return k
 }
@@ -110,7 +111,7 @@ func (k *kafka) settleOn(p partitionName, offset int64, value, how string) {
 	if known, ok := t.values[offset]; ok && known != value {
 		k.w.failf("%v: at offset %d was %q, and %q is %s there", p, offset, known, value, how)
 	}
-	if at, ok := t.where[value]; ok && at < offset && at < t.deleting {
+	if at, ok := t.where[value]; ok && at < offset && at < t.deleting && !t.acked[value] {
 		t.again[value] = true
 	} else if ok && at != offset {
 		k.w.failf("%v: %q was at offset %d, and is %s at %d", p, value, at, how, offset)
@@ -123,6 +124,7 @@ func (k *kafka) acknowledged(p partitionName, offset int64, values []string) {
 	for i, v := range values {
 		k.acks++
 		k.settleOn(p, offset+int64(i), v, "acknowledged")
+		k.truth[p].acked[v] = true
 	}
 }
 
@@ -199,6 +201,9 @@ func (k *kafka) changed(b *box, r *replica.Replica, old, v *replica.View) {
 			k.w.failf("%v: boxes %d and %d lead in epoch %d", p, other, b.id, v.LeaderEpoch)
 		}
 		t.leaders[v.LeaderEpoch] = b.id
+		if v.LeaderEpoch == slices.Max(slices.Collect(maps.Keys(t.leaders))) && v.Start < t.deleted {
+			k.w.failf("%v: box %d leads in epoch %d from %d on, and everything before %d was deleted", p, b.id, v.LeaderEpoch, v.Start, t.deleted)
+		}
 		for epoch, high := range t.high {
 			if epoch < v.LeaderEpoch && v.End < high {
 				k.w.failf("%v: box %d leads in epoch %d with a log that ends at %d, and %d was acknowledged in epoch %d", p, b.id, v.LeaderEpoch, v.End, high, epoch)

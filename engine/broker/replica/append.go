@@ -65,6 +65,7 @@ func (s *shard) refuseOrRepeat(r *Replica, a *AppendRequest, err error) {
 		a.finish(err)
 		return
 	}
+	s.activate(r) // a partition at rest would never see its time pass
 	s.park(r, a)
 }
 

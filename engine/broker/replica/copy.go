@@ -271,20 +271,43 @@ func (s *shard) reload(r *Replica) error {
 // followStart lets go of what the leader has let go of, as far as it is acknowledged here: the rest follows when that is.
 func (s *shard) followStart(r *Replica) error {
 	o := &r.own
-	start := min(o.leadStart, o.state.HighWatermark())
-	if start <= o.state.Start() {
+	start := max(min(o.leadStart, o.state.HighWatermark()), o.state.Start())
+	if start == o.state.Start() && !o.startDue {
 		return nil
 	}
-	if err := o.log.AdvanceStart(start, func(error) {}); err != nil { // the next checkpoint says it too
+	err := o.log.AdvanceStart(start, func(err error) {
+		s.box.Post(message{kind: msgStartFollowed, replica: r, err: err})
+	})
+	if err != nil {
 		return err
 	}
+	o.following, o.startDue = o.following+1, false
 	o.state.StartMoved(start)
 	return nil
 }
 
-// vouches is how far the follower vouches for its leader's log.
+// onStartFollowed notes that the checkpoint is durable which a start of the leader's was to be in, or that there was no room for it.
+func (s *shard) onStartFollowed(r *Replica, err error) {
+	o := &r.own
+	o.following--
+	o.startDue = o.startDue || err != nil
+	switch {
+	case o.err != nil:
+	case errors.Is(err, seglog.ErrFailed):
+		s.fail(r, err)
+	default:
+		o.changed = true
+		s.tellVouched(r)
+	}
+}
+
+// vouches is how far the follower vouches for its leader's log. One that is not in sync does not before the leader's start is durable here too:
+// a deletion waits for those alone that are in sync or there, and who joins later must not bring back what it has deleted.
 func (s *shard) vouches(o *owned) (offset int64, ok bool) {
 	offset, ok = o.state.Vouches()
+	if o.behind && (o.following > 0 || o.startDue || o.leadStart > o.state.Start()) {
+		ok = false
+	}
 	if s.cfg.bugs[VouchByPosition] {
 		offset = o.state.End()
 	}

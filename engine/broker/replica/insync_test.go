@@ -203,3 +203,27 @@ func TestANewLeaderOfAnIdlePartitionWaits(t *testing.T) {
 	}
 	g.close()
 }
+
+// A batch that is sent again to a partition at rest, whose original is not acknowledged, is answered in time.
+func TestARetryAtAPartitionAtRestIsAnswered(t *testing.T) {
+	g := start(t, vfs.NewMem(), 1, testConfig())
+	m := partition.Membership{Epoch: 1, Replicas: []partition.Member{{Broker: 2, Epoch: 20}}, InSync: []int32{1, 2}}
+	g.r.shard.deps.Propose = func(*Replica, int32, int32, []partition.Member, func(bool)) {} // the controller does not answer
+	g.epoch++
+	g.r.Lead(g.epoch, m, func(_ int32, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	for range 2 {
+		s := g.send(7, 0, 1, -1)
+		if g.wait(s); !errors.Is(s.Err, ErrTimeout) {
+			t.Fatal(s.Err)
+		}
+		g.sched.RunFor(10 * time.Minute)
+		if g.sched.Step() {
+			t.Fatal("the partition does not rest: the test shows nothing")
+		}
+	}
+	g.close()
+}

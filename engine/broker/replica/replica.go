@@ -85,6 +85,8 @@ type owned struct {
 	vouched   int64 // of a follower: told last, in vouchedIn
 	vouchedIn int32 // noEpoch: nothing was told yet
 	leadStart int64 // where the leader's log begins, as this follower was told last in the present epoch; -1: it was not
+	following int   // checkpoints under way that a start of the leader's is to be in
+	startDue  bool  // one of them found no room
 	starts    []*startWaiter
 	flushing  bool
 	behind    bool // it follows and is not in sync: nobody waits for its flushes

@@ -22,6 +22,7 @@ const (
 	msgAwait
 	msgDeleteRecords
 	msgStartDurable
+	msgStartFollowed
 	msgAwaitStart
 	msgProducers
 	msgLead
@@ -146,6 +147,8 @@ func (s *shard) handle(m *message) {
 		s.onDeleteRecords(r, m.offset, m.deleted)
 	case msgStartDurable:
 		s.onStartDurable(r, m.offset, m.err, m.deleted)
+	case msgStartFollowed:
+		s.onStartFollowed(r, m.err)
 	case msgAwaitStart:
 		s.onAwaitStart(r, m.start)
 	case msgProducers:

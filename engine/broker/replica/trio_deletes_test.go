@@ -19,10 +19,11 @@ import (
 type deletingTrio struct {
 	*trio
 	producers [4]idempotent
-	promised  int64 // the highest start that all three boxes have called durable
-	deleted   int   // DeleteRecords that were answered
-	removed   int   // segments
-	retried   int   // batches that were sent again
+	promised  int64 // everything before is deleted, as a client was told
+	waiting   []*trioDeletion
+	deleted   int // DeleteRecords that were answered
+	removed   int // segments
+	retried   int // batches that were sent again
 }
 
 // idempotent is one producer.
@@ -90,7 +91,36 @@ func (c *deletingTrio) send(id int) {
 
 func value(id int, sequence int32) []byte { return fmt.Appendf(nil, "%d/%d", id, sequence) }
 
-// deleteRecords raises the start as a client asks for, and is answered when all boxes say that they have it.
+// trioDeletion is one that is not answered yet.
+type trioDeletion struct {
+	at   *holder // which has it made, and answers
+	to   int64
+	told map[int32]bool // who has it durably
+}
+
+// answerDeletions answers those that everybody has who is there or may lead, as the controller knows them.
+func (c *deletingTrio) answerDeletions() {
+	c.waiting = slices.DeleteFunc(c.waiting, func(d *trioDeletion) bool {
+		if d.at.failed || !d.told[d.at.id] {
+			return d.at.failed
+		}
+		for id := int32(1); id <= 3; id++ {
+			if !d.told[id] && (c.registered[id] != 0 || slices.Contains(c.isr, id) || slices.Contains(c.elr, id)) {
+				return false
+			}
+		}
+		c.promised = max(c.promised, d.to)
+		c.deleted++
+		return true
+	})
+	if leader := c.boxes[c.leader]; leader != nil && c.registered[c.leader] == c.leaderBroker { // else it leads no more, and may not know it
+		if v := leader.r.View(); v.Leader && v.LeaderEpoch == c.leaderEpoch && v.Start < c.promised {
+			c.t.Errorf("box %d leads in epoch %d from offset %d on, and everything before %d is deleted", leader.id, v.LeaderEpoch, v.Start, c.promised)
+		}
+	}
+}
+
+// deleteRecords raises the start as a client asks for, and is answered when the others say that they have it.
 func (c *deletingTrio) deleteRecords() {
 	leader := c.boxes[c.leader]
 	if leader == nil {
@@ -101,15 +131,12 @@ func (c *deletingTrio) deleteRecords() {
 		return
 	}
 	to := v.Start + 1 + c.rng.Int64N(v.HighWatermark-v.Start)
-	told := 0
+	d := &trioDeletion{at: leader, to: to, told: map[int32]bool{}}
+	c.waiting = append(c.waiting, d)
 	hears := func(h *holder) func(error) {
 		return func(err error) {
-			if err != nil || h.failed {
-				return
-			}
-			if told++; told == 3 {
-				c.promised = max(c.promised, to)
-				c.deleted++
+			if err == nil && !h.failed {
+				d.told[h.id] = true
 			}
 		}
 	}
@@ -152,6 +179,7 @@ func (c *deletingTrio) step() {
 	default:
 		c.trio.step()
 	}
+	c.answerDeletions()
 }
 
 // start is from where on all three boxes have records.

@@ -223,7 +223,7 @@ func (c *trio) fetch(h *holder) {
 		}
 		return
 	}
-	req := &CopyRequest{Asked: asked, Answer: answer}
+	req := &CopyRequest{Asked: asked, Answer: answer, Behind: !slices.Contains(c.isr, h.id)}
 	if answer.Diverging != nil {
 		c.cuts++
 	}

@@ -125,6 +125,49 @@ func TestSnapshotsOfALogBegunAnewStayAway(t *testing.T) {
 	}
 }
 
+// Wherever the power goes while the start is raised, or a box is killed, a log knows the leader epochs of all that it has.
+func TestEpochsReachDownToTheStart(t *testing.T) {
+	run := func(mem *vfs.Mem) int {
+		r := mustRig(t, mem)
+		m := &model{epoch: 1}
+		p := &player{rig: r, m: m, l: r.create()}
+		for range 4 {
+			p.write(5, 50)
+			m.epoch += 2
+		}
+		r.mustFlush(p.l)
+		if err := r.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		n := mem.Syncs()
+		_ = p.advance(13)
+		return n
+	}
+	mem := vfs.NewMem()
+	from := run(mem)
+	back := 0
+	for n := from + 1; n <= mem.Syncs()+1; n++ {
+		cut := vfs.NewMem()
+		cut.CrashAtSync(n)
+		run(cut)
+		for seed := range uint64(10) {
+			v := restartOn(t, cut.Crash(rand.New(rand.NewPCG(seed, 1))), 2).open().View()
+			want := "[{1 0} {3 5} {5 10} {7 15}]"
+			if v.StartOffset() == 13 {
+				want = "[{5 13} {7 15}]"
+			} else {
+				back++
+			}
+			if got := fmt.Sprint(v.Epochs()); got != want {
+				t.Errorf("power cut at sync %d of %d..%d, seed %d: the log has %d..%d and the epochs %s", n, from+1, mem.Syncs(), seed, v.StartOffset(), v.EndOffset(), got)
+			}
+		}
+	}
+	if back == 0 {
+		t.Error("the start was always durable: the test shows nothing")
+	}
+}
+
 // Nor where the start that was checkpointed lies beyond what has survived.
 func TestSnapshotsBelowAStartBeyondTheEnd(t *testing.T) {
 	mem := vfs.NewMem()

@@ -54,6 +54,16 @@ func (e epochs) cutStart(offset int64) epochs {
 	return out
 }
 
+// before puts what was found in batches before the known epochs in front of them. The first of them may begin there.
+func (e epochs) before(known epochs) epochs {
+	n := sort.Search(len(e), func(i int) bool { return e[i].Epoch > known[0].Epoch })
+	out := append(epochs{}, e[:n]...)
+	if n > 0 && e[n-1].Epoch == known[0].Epoch {
+		known = known[1:]
+	}
+	return append(out, known...)
+}
+
 // end answers OffsetForLeaderEpoch: the greatest epoch at or below the asked one and the offset at which it ends
 // (LeaderEpochFileCache.endOffsetFor, KIP-279).
 func (e epochs) end(epoch int32, logStart, logEnd int64) (int32, int64) {

@@ -225,14 +225,23 @@ func (o *opening) readEpochs(segments int) error {
 	case err == nil:
 		// Epochs beyond the recovery point come from the batches again.
 		o.known, o.saved = known, known
-		if !o.d.clean {
-			o.known = known.cutEnd(max(o.point, o.start))
+		if o.d.clean {
+			break
 		}
+		if len(known) > 0 && known[0].StartOffset > o.start && segments > 0 {
+			// They were cut for a start that did not become durable: of what lies before it the batches know alone.
+			o.known = nil
+			if err := o.scanEpochs(min(o.point, known[0].StartOffset)); err != nil {
+				return err
+			}
+			known = o.known.before(known)
+		}
+		o.known = known.cutEnd(max(o.point, o.start))
 	case errors.Is(err, vfs.ErrNotExist) || errors.Is(err, ErrCorrupt) || isShort(err):
 		if segments > 0 && o.point > 0 {
 			o.d.rebuilt.Inc()
 			o.d.log.Warn("leader epochs are rebuilt from the batches", "partition", o.l.tp.String(), "cause", err)
-			if err := o.scanEpochs(); err != nil {
+			if err := o.scanEpochs(o.point); err != nil {
 				return err
 			}
 		}
@@ -244,13 +253,16 @@ func (o *opening) readEpochs(segments int) error {
 	return nil
 }
 
-// scanEpochs collects epochs from the headers of all vouched batches.
-func (o *opening) scanEpochs() error {
+// scanEpochs collects epochs from the headers of all batches before an offset, up to which the log is vouched for.
+func (o *opening) scanEpochs(until int64) error {
 	files, err := listPartition(o.d.fs, o.l.path)
 	if err != nil {
 		return err
 	}
 	for _, base := range slices.Sorted(maps.Keys(files.logs)) {
+		if base >= until {
+			break
+		}
 		f, err := o.d.fs.Open(o.l.path+"/"+offsetName(base)+suffixLog, vfs.ReadOnly)
 		if err != nil {
 			return err
@@ -262,7 +274,7 @@ func (o *opening) scanEpochs() error {
 				_ = f.Close()
 				return err
 			}
-			if err != nil || !ok || r.h.BaseOffset >= o.point {
+			if err != nil || !ok || r.h.BaseOffset >= until {
 				break
 			}
 			o.known = o.known.assign(r.h.LeaderEpoch, r.h.BaseOffset)
