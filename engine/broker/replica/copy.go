@@ -290,13 +290,15 @@ func (s *shard) followStart(r *Replica) error {
 func (s *shard) onStartFollowed(r *Replica, err error) {
 	o := &r.own
 	o.following--
-	o.startDue = o.startDue || err != nil
 	switch {
 	case o.err != nil:
 	case errors.Is(err, seglog.ErrFailed):
 		s.fail(r, err)
-	default:
-		o.changed = true
+	case err != nil:
+		o.startDue = true
+		s.activate(r) // the ticks try again
+	case o.following == 0 && !o.startDue:
+		o.changed, o.vouchedIn = true, noEpoch // what was told before was not repeated meanwhile
 		s.tellVouched(r)
 	}
 }

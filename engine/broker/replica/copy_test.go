@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -449,6 +450,50 @@ func TestALogThatBeginsInsideABatchOnAFullDevice(t *testing.T) {
 		t.Fatalf("%v, %d..%d", err, f.r.View().Start, f.r.View().End)
 	}
 	f.close()
+}
+
+// Who is not in sync vouches for nothing before it has the leader's start on its disk, and tries again where there was no room.
+func TestWhoIsNotInSyncHasTheStartBeforeItVouches(t *testing.T) {
+	for _, behind := range []bool{true, false} {
+		fs := vfs.NewMem()
+		g := start(t, fs, 1, testConfig())
+		g.r.Resign(5)
+		g.sched.RunFor(time.Second)
+		answer := func(n int, logStart int64) {
+			t.Helper()
+			c := copied(t, g.r.View().Position(), 4, slices.Repeat([]int32{1}, n)...)
+			c.LogStart, c.Behind = logStart, behind
+			if err := g.take(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answer(4, 0)
+		g.sched.RunFor(time.Second)
+		if v := g.r.View(); v.Vouches != 4 {
+			t.Fatalf("vouches for %d", v.Vouches)
+		}
+		told := g.vouched
+		fs.SetCapacity(1, 1)
+		answer(0, 3)
+		g.sched.RunFor(20 * time.Second)
+		want := int64(4)
+		if behind {
+			want = -1
+		}
+		if v := g.r.View(); v.Start != 3 || v.Vouches != want {
+			t.Errorf("behind %v: from %d on, vouches for %d without room for the start", behind, v.Start, v.Vouches)
+		}
+		fs.SetCapacity(1, 1<<40)
+		g.sched.RunFor(2 * tickInterval)
+		if v := g.r.View(); v.Vouches != 4 || g.vouched != told+1 {
+			t.Errorf("behind %v: vouches for %d when there is room, told %d times", behind, v.Vouches, g.vouched-told)
+		}
+		g.sched.RunFor(time.Duration(idleTicks+2) * tickInterval)
+		if g.sched.Step() {
+			t.Errorf("behind %v: an idle shard still wakes", behind)
+		}
+		g.close()
+	}
 }
 
 func TestALeaderAnswersFollowers(t *testing.T) {

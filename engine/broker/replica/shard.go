@@ -479,7 +479,12 @@ func (s *shard) onTick() {
 		o.written.timeOut(s.now.Mono)
 		o.parked.timeOut(s.now.Mono)
 		o.idle++
-		if o.idle < idleTicks || len(o.parked)+len(o.written) > 0 || o.flushing || s.waits(r) {
+		if o.startDue && o.err == nil {
+			if err := s.followStart(r); err != nil {
+				s.fail(r, err)
+			}
+		}
+		if o.idle < idleTicks || len(o.parked)+len(o.written) > 0 || o.flushing || s.waits(r) || o.startDue && o.err == nil {
 			kept = append(kept, r)
 			continue
 		}
