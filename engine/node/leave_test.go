@@ -7,20 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // A box that stops has others lead what it led before it closes a connection, also when it is the controller's; whoever produces
 // sees no error, and it is in sync again when it is back.
 func TestABoxThatStopsHandsOver(t *testing.T) {
-	s := threeBrokers(t)
-	producer := s.kafka()
-	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 6, 3, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
-	produce(t, producer, "t", 0, 60)
-	s.whole("t")
+	s, producer := threeBrokersWritten(t, 6, 60)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var acknowledged atomic.Int64

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -34,13 +33,7 @@ func (s *servers) metric(name string) (sum float64) {
 
 // What the metrics say follows what happens.
 func TestBrokerMetrics(t *testing.T) {
-	s := threeBrokers(t)
-	producer := s.kafka()
-	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 3, 3, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
-	produce(t, producer, "t", 0, 30)
-	s.whole("t")
+	s, producer := threeBrokersWritten(t, 3, 30)
 	is := func(name string, want float64) {
 		t.Helper()
 		s.eventually(name+" is "+strconv.FormatFloat(want, 'f', -1, 64), func() bool { return s.metric(name) == want })

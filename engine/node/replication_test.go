@@ -47,6 +47,19 @@ func threeBrokersWith(t *testing.T, settings func(id uint64) map[string]string) 
 	return s
 }
 
+// threeBrokersWritten are three with topic t, a replica of each of its partitions on every box, and so many records in them.
+func threeBrokersWritten(t *testing.T, partitions int32, records int) (*servers, *kgo.Client) {
+	t.Helper()
+	s := threeBrokers(t)
+	c := s.kafka()
+	if _, err := kadm.NewClient(c).CreateTopic(t.Context(), partitions, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, c, "t", 0, records)
+	s.whole("t")
+	return s, c
+}
+
 func (s *servers) each(f func(*Node) bool) bool {
 	for _, n := range s.nodes {
 		if !f(n) {
@@ -179,13 +192,7 @@ func (s *servers) lacks(topic string) string {
 // Three brokers replicate: what is acknowledged with acks=all is on all of them, survives a broker that goes, and is brought
 // to it when it is back.
 func TestThreeBrokersReplicate(t *testing.T) {
-	s := threeBrokers(t)
-	producer := s.kafka()
-	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 3, 3, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
-	produce(t, producer, "t", 0, 300)
-	s.whole("t")
+	s, producer := threeBrokersWritten(t, 3, 300)
 	consumeAll(t, s.kafka(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())), 300)
 
 	gone := s.leader() // of the ensemble: the controller goes with it

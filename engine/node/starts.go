@@ -60,9 +60,11 @@ func (b *broker) awaitStarts(ctx context.Context, starts []kafkaserver.LogStart,
 	w := &startWait{b: b, asked: make([]startAsked, len(starts)), until: b.n.deps.Clock.Now().Mono + wait, left: make([]int, len(starts))}
 	snapshot := b.catalog.Current()
 	for i, one := range starts {
-		if t := snapshot.Topic(one.Topic); t != nil && t.Partition(one.Partition) != nil && len(t.Partition(one.Partition).Replicas) > 1 {
-			w.left[i]++ // for the catalog
-			w.open++
+		if t := snapshot.Topic(one.Topic); t != nil {
+			if p := t.Partition(one.Partition); p != nil && len(p.Replicas) > 1 {
+				w.left[i]++ // for the catalog
+				w.open++
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
@@ -129,7 +131,7 @@ func (w *startWait) ask(box int32, list []int) {
 		if t != nil {
 			p = t.Partition(w.asked[i].Partition)
 		}
-		if p == nil || !slices.Contains(p.Replicas, box) || !followsOrLeads(snapshot, p, box) {
+		if !p.Holds(box) || !followsOrLeads(snapshot, p, box) {
 			gone = append(gone, i)
 		} else {
 			here = append(here, i)
@@ -171,13 +173,7 @@ func (w *startWait) ask(box int32, list []int) {
 
 // followsOrLeads reports whether a box has a replica that follows, or could be elected.
 func followsOrLeads(s *catalog.Snapshot, p *catalog.Partition, box int32) bool {
-	return slices.Contains(p.ISR, box) || slices.Contains(p.ELR, box) || s.Broker(box) != nil && s.ReplicaOnline(p, box)
-}
-
-// holds reports whether a box is to have a replica.
-func holds(t *catalog.Topic, partition, box int32) bool {
-	p := t.Partition(partition)
-	return p != nil && slices.Contains(p.Replicas, box)
+	return p.CountsOn(box) || s.Broker(box) != nil && s.ReplicaOnline(p, box)
 }
 
 // confirm notes that one box has followed in some partitions, or is not waited for there.
@@ -238,7 +234,7 @@ func (b *broker) answerStarts(q *startsAsked, done func(reply)) {
 			}
 			r, err := b.topics.Lookup(t.Name, one.Partition)
 			switch {
-			case errors.Is(err, topics.ErrUnknown) && !holds(t, one.Partition, b.n.id.box), err == nil && r.TopicID() != seglog.ID(one.Topic):
+			case errors.Is(err, topics.ErrUnknown) && !t.Partition(one.Partition).Holds(b.n.id.box), err == nil && r.TopicID() != seglog.ID(one.Topic):
 				continue // no replica is here
 			case err != nil: // it fails, or its log is not open yet, or not any more: this box stops
 				late[i] = true

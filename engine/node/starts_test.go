@@ -16,32 +16,30 @@ import (
 	"cairn/platform/clock"
 )
 
+// deleteRecords asks for the deletion of what is before an offset in each partition of topic t, and returns what was refused.
+func deleteRecords(t *testing.T, admin *kadm.Client, partitions int32, at int64, timeout int32) error {
+	t.Helper()
+	admin.SetTimeoutMillis(timeout)
+	offsets := kadm.Offsets{}
+	for p := range partitions {
+		offsets.AddOffset("t", p, at, -1)
+	}
+	got, err := admin.DeleteRecords(t.Context(), offsets)
+	got.Each(func(r kadm.DeleteRecordsResponse) {
+		if r.Err == nil && r.LowWatermark != at {
+			t.Errorf("partition %d: low watermark %d, asked for %d", r.Partition, r.LowWatermark, at)
+		}
+		err = errors.Join(err, r.Err)
+	})
+	return err
+}
+
 // What was deleted is gone on every replica when the answer comes, so that no leader after this one brings it back. A follower that
 // does not follow holds the answer up; a box that is not there does not, and follows when it is back.
 func TestRecordsAreDeletedOnAllReplicas(t *testing.T) {
-	s := threeBrokers(t)
-	producer := s.kafka()
+	s, producer := threeBrokersWritten(t, 3, 300)
 	admin := kadm.NewClient(producer)
-	if _, err := admin.CreateTopic(t.Context(), 3, 3, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
-	produce(t, producer, "t", 0, 300)
-	s.whole("t")
-	remove := func(at int64, timeout int32) error {
-		admin.SetTimeoutMillis(timeout)
-		offsets := kadm.Offsets{}
-		for p := range int32(3) {
-			offsets.AddOffset("t", p, at, -1)
-		}
-		got, err := admin.DeleteRecords(t.Context(), offsets)
-		got.Each(func(r kadm.DeleteRecordsResponse) {
-			if r.Err == nil && r.LowWatermark != at {
-				t.Errorf("partition %d: low watermark %d, asked for %d", r.Partition, r.LowWatermark, at)
-			}
-			err = errors.Join(err, r.Err)
-		})
-		return err
-	}
+	remove := func(at int64, timeout int32) error { return deleteRecords(t, admin, 3, at, timeout) }
 	replicaOn := func(id uint64, partition int32) *replica.Replica {
 		r, err := s.nodes[id].broker.topics.Lookup("t", partition)
 		if err != nil {
@@ -102,14 +100,6 @@ func TestADeletionWaitsForWhoMayLead(t *testing.T) {
 	s.eventually("both replicas in sync", func() bool {
 		return s.each(func(n *Node) bool { return len(n.broker.catalog.Current().Topic("t").Partition(0).ISR) == 2 })
 	})
-	remove := func(topic string, at int64, timeout int32) error {
-		admin.SetTimeoutMillis(timeout)
-		offsets := kadm.Offsets{}
-		offsets.AddOffset(topic, 0, at, -1)
-		got, err := admin.DeleteRecords(t.Context(), offsets)
-		got.Each(func(r kadm.DeleteRecordsResponse) { err = errors.Join(err, r.Err) })
-		return err
-	}
 	snapshot := s.nodes[1].broker.catalog.Current()
 	p := snapshot.Topic("t").Partition(0)
 	away := uint64(p.Replicas[0] + p.Replicas[1] - snapshot.LeaderOf(p))
@@ -117,12 +107,12 @@ func TestADeletionWaitsForWhoMayLead(t *testing.T) {
 	s.eventually("a replica out of sync that may lead", func() bool {
 		return s.each(func(n *Node) bool { return len(n.broker.catalog.Current().Topic("t").Partition(0).ELR) == 1 })
 	})
-	if err := remove("t", 10, 1000); !errors.Is(err, kerr.RequestTimedOut) {
+	if err := deleteRecords(t, admin, 1, 10, 1000); !errors.Is(err, kerr.RequestTimedOut) {
 		t.Fatalf("a replica that may lead is away, and the answer is %v", err)
 	}
 	s.open(away)
 	s.ready(away)
-	if err := remove("t", 10, 20_000); err != nil {
+	if err := deleteRecords(t, admin, 1, 10, 20_000); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range p.Replicas {
@@ -159,13 +149,7 @@ func TestADeletionOfAnOnlyReplicaWaitsForNobody(t *testing.T) {
 // What a box says of the replicas that it is asked about: those that have followed are not held up by one that has not, and a box that
 // stops, or a partition that is closed, is an end of the wait and no more.
 func TestWhatABoxSaysOfItsStarts(t *testing.T) {
-	s := threeBrokers(t)
-	producer := s.kafka()
-	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 3, 3, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
-	produce(t, producer, "t", 0, 30)
-	s.whole("t")
+	s, _ := threeBrokersWritten(t, 3, 30)
 	b := s.nodes[1].broker
 	id := b.catalog.Current().Topic("t").ID
 	const never = int64(1) << 40
@@ -217,13 +201,7 @@ func TestWhatABoxSaysOfItsStarts(t *testing.T) {
 
 // A box that stops has closed its logs before it hears no more: they are there all the same.
 func TestABoxThatStopsHasFollowedNothing(t *testing.T) {
-	s := threeBrokers(t)
-	producer := s.kafka()
-	if _, err := kadm.NewClient(producer).CreateTopic(t.Context(), 2, 3, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
-	produce(t, producer, "t", 0, 30)
-	s.whole("t")
+	s, _ := threeBrokersWritten(t, 2, 30)
 	b := s.nodes[1].broker
 	id := b.catalog.Current().Topic("t").ID
 	if err := b.topics.Close(); err != nil {
@@ -238,14 +216,7 @@ func TestABoxThatStopsHasFollowedNothing(t *testing.T) {
 
 // A box that cannot follow is asked in peace, a request's wait ends when it says, and with the box.
 func TestAWaitForStartsEnds(t *testing.T) {
-	s := threeBrokers(t)
-	producer := s.kafka()
-	admin := kadm.NewClient(producer)
-	if _, err := admin.CreateTopic(t.Context(), 1, 3, nil, "t"); err != nil {
-		t.Fatal(err)
-	}
-	produce(t, producer, "t", 0, 30)
-	s.whole("t")
+	s, _ := threeBrokersWritten(t, 1, 30)
 	snapshot := s.nodes[1].broker.catalog.Current()
 	lead := uint64(snapshot.LeaderOf(snapshot.Topic("t").Partition(0)))
 	other := lead%3 + 1

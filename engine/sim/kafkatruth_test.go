@@ -44,7 +44,7 @@ type truth struct {
 	deleting int64 // records before were asked to be deleted: the log may begin anywhere up to here
 	deleted  int64 // and before here they are
 	// again are records that were deleted before their producer had heard of them, and are there a second time: a replica that has begun
-	// at the log's start knows nothing of who wrote before it, as with Kafka's.
+	// at the log's start knows nothing of who wrote before it, as with Kafka's. acked are those that their producer has heard of.
 	again, acked map[string]bool
 }
 
@@ -80,7 +80,10 @@ func newKafka(w *world) *kafka {
 		all = append(all, partitionName{catalog.GroupOffsetsTopic, n})
 	}
 	for _, p := range all {
-		k.truth[p] = &truth{values: map[int64]string{}, where: map[string]int64{}, written: map[place]stamp{}, leaders: map[int32]uint64{}, high: map[int32]int64{}, last: -1, again: map[string]bool{}, acked: map[string]bool{}}
+		k.truth[p] = &truth{
+			values: map[int64]string{}, where: map[string]int64{}, last: -1, written: map[place]stamp{}, leaders: map[int32]uint64{},
+			high: map[int32]int64{}, again: map[string]bool{}, acked: map[string]bool{},
+		}
 	}
 	return k
 }

@@ -34,7 +34,7 @@ func (s *Snapshot) healthOf(h *Health, t *Topic, p *Partition, box int32) {
 	if p.Reassigning() {
 		h.Reassigning++
 	}
-	if slices.Contains(p.Replicas, box) {
+	if p.Holds(box) {
 		h.Replicas++
 		if p.HasState && !s.ReplicaOnline(p, box) {
 			h.OfflineReplicas++

@@ -52,6 +52,14 @@ func (p *Partition) Directory(broker int32) UUID {
 	return ZeroUUID
 }
 
+// Holds reports whether a broker is to have a replica; of no partition none is.
+func (p *Partition) Holds(broker int32) bool { return p != nil && slices.Contains(p.Replicas, broker) }
+
+// CountsOn reports whether what a broker has of the partition is counted on: it is in sync, or eligible to lead.
+func (p *Partition) CountsOn(broker int32) bool {
+	return p != nil && (slices.Contains(p.ISR, broker) || slices.Contains(p.ELR, broker))
+}
+
 // Reassigning reports whether a reassignment is under way.
 func (p *Partition) Reassigning() bool { return len(p.Adding)+len(p.Removing) > 0 }
 

@@ -1,10 +1,6 @@
 package controller
 
-import (
-	"slices"
-
-	"cairn/engine/broker/catalog"
-)
+import "cairn/engine/broker/catalog"
 
 // Every replica has its log directory in the catalog (KIP-858) before it is in sync: one that nobody knows the place of could be lost
 // with its disk unnoticed, and be begun anew, empty, on another one while it counts as in sync. The controller chooses the directory
@@ -50,7 +46,7 @@ func placed(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *cat
 			continue
 		}
 		directory := whereabouts(f, b, t.ID, index)
-		chosen := directory.IsZero() && f.epochs.known(b) && !slices.Contains(p.ISR, r) && !slices.Contains(p.ELR, r)
+		chosen := directory.IsZero() && f.epochs.known(b) && !p.CountsOn(r)
 		if chosen {
 			directory = chooseDirectory(b, t.ID, index)
 		}

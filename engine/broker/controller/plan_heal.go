@@ -259,7 +259,7 @@ func renewed(s *catalog.Snapshot, one *wish) (to *catalog.Partition) {
 	p := one.topic.Partitions[one.partition]
 	for _, id := range one.lost {
 		b := s.Broker(id)
-		if b == nil || slices.Contains(p.ISR, id) || slices.Contains(p.ELR, id) {
+		if b == nil || p.CountsOn(id) {
 			continue
 		}
 		directory := chooseDirectory(b, one.topic.ID, one.partition)

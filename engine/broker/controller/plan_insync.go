@@ -97,7 +97,7 @@ func (a *inSyncAlteration) alter(w *work, f *facts, at int, change *InSyncChange
 	}
 	var isr []int32
 	for _, r := range change.InSync {
-		if slices.Contains(isr, r.Broker) || !slices.Contains(p.Replicas, r.Broker) {
+		if slices.Contains(isr, r.Broker) || !p.Holds(r.Broker) {
 			return refuse(kerr.InvalidRequest, "Broker %d is no replica of %s-%d, or stands there twice.", r.Broker, t.Name, change.Partition)
 		}
 		isr = append(isr, r.Broker)

@@ -128,7 +128,7 @@ func moved(s *catalog.Snapshot, f *facts, t *catalog.Topic, index int32, p *cata
 	}
 	to := p.With(replicas, adding, removing)
 	for i, id := range replicas {
-		if b := s.Broker(id); b != nil && !slices.Contains(p.Replicas, id) {
+		if b := s.Broker(id); b != nil && !p.Holds(id) {
 			to.Directories[i] = chooseDirectory(b, t.ID, index) // an empty replica is made there, and nowhere else
 		}
 	}

@@ -11,8 +11,9 @@ import (
 
 // DeleteRecords (21), versions 0 to 2: moves the start of partitions forward to an offset, -1 for the high watermark,
 // and answers with the new start once that is on stable storage on every replica whose box is there or that may lead when it is
-// back, so that it stays whoever leads next (Kafka's DelayedDeleteRecords waits for those alone that are there). Until the request's time is over some may not have followed: REQUEST_TIMED_OUT, and the
-// leader's records are gone all the same. The files go later, by retention.
+// back, so that it stays whoever leads next (Kafka's DelayedDeleteRecords waits for those alone that are there). Until the request's
+// time is over some may not have followed: REQUEST_TIMED_OUT, and the leader's records are gone all the same. The files go later, by
+// retention.
 //
 // Internal topics are refused (INVALID_TOPIC_EXCEPTION), and topics whose cleanup.policy has no delete
 // (POLICY_VIOLATION), as in Kafka's ReplicaManager. A partition that is named twice is INVALID_REQUEST.

@@ -96,22 +96,31 @@ func (g *rig) close() {
 	g.syncer.Close()
 }
 
-// send appends one batch of n records and returns the request, which is done some steps later.
-func (g *rig) send(pid int64, seq int32, n int, acks int16) *sent {
+// records are a batch of n, numbered on from first: of a producer, as its sequences, or of nobody where pid is negative.
+func records(t testing.TB, pid int64, first int32, n int) []byte {
+	t.Helper()
 	opts := batch.NewOptions()
 	if pid >= 0 {
-		opts.ProducerID, opts.ProducerEpoch, opts.BaseSequence = pid, 0, seq
+		opts.ProducerID, opts.ProducerEpoch, opts.BaseSequence = pid, 0, first
 	}
 	b := batch.NewBuilder(opts)
-	for i := range n {
-		b.Append(1_700_000_000_000, nil, fmt.Appendf(nil, "%d/%d", pid, int(seq)+i))
+	for i := range int32(n) {
+		b.Append(1_700_000_000_000, nil, value(pid, first+i))
 	}
 	raw, err := b.Build(nil)
 	if err != nil {
-		g.t.Fatal(err)
+		t.Fatal(err)
 	}
+	return raw
+}
+
+// value is what such a record holds.
+func value(pid int64, number int32) []byte { return fmt.Appendf(nil, "%d/%d", pid, number) }
+
+// send appends one batch of n records and returns the request, which is done some steps later.
+func (g *rig) send(pid int64, seq int32, n int, acks int16) *sent {
 	s := &sent{pid: pid, seq: seq, n: n}
-	s.AppendRequest = AppendRequest{Batch: raw, Acks: acks, ExpectedEpoch: Any, Done: func(*AppendRequest) { s.answered++ }}
+	s.AppendRequest = AppendRequest{Batch: records(g.t, pid, seq, n), Acks: acks, ExpectedEpoch: Any, Done: func(*AppendRequest) { s.answered++ }}
 	g.r.Append(context.Background(), &s.AppendRequest)
 	return s
 }

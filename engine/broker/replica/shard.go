@@ -484,7 +484,7 @@ func (s *shard) onTick() {
 				s.fail(r, err)
 			}
 		}
-		if o.idle < idleTicks || len(o.parked)+len(o.written) > 0 || o.flushing || s.waits(r) || o.startDue && o.err == nil {
+		if o.idle < idleTicks || len(o.parked)+len(o.written) > 0 || o.flushing || s.waits(r) {
 			kept = append(kept, r)
 			continue
 		}

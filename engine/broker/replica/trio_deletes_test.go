@@ -48,23 +48,13 @@ func newDeletingTrio(t *testing.T, seed uint64) *deletingTrio {
 
 // send sends a producer's batch, a new one or the one that is not acknowledged yet.
 func (c *deletingTrio) send(id int) {
-	leader, p := c.boxes[c.leader], &c.producers[id]
+	leader, p, pid := c.boxes[c.leader], &c.producers[id], int64(id)
 	if leader == nil || p.at != nil && !p.at.failed {
 		return
 	}
 	if p.raw == nil {
-		opts := batch.NewOptions()
-		opts.ProducerID, opts.ProducerEpoch, opts.BaseSequence = int64(id)+1, 0, p.next
-		b := batch.NewBuilder(opts)
 		p.n = 1 + c.rng.IntN(5)
-		for i := range p.n {
-			b.Append(1_700_000_000_000, nil, value(id, p.next+int32(i)))
-		}
-		raw, err := b.Build(nil)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		p.raw = raw
+		p.raw = records(c.t, pid, p.next, p.n)
 	} else {
 		c.retried++
 	}
@@ -82,14 +72,12 @@ func (c *deletingTrio) send(id int) {
 			return
 		}
 		for i := range p.n {
-			p.acked = append(p.acked, ackedRecord{a.BaseOffset + int64(i), string(value(id, p.next+int32(i)))})
+			p.acked = append(p.acked, ackedRecord{a.BaseOffset + int64(i), string(value(pid, p.next+int32(i)))})
 		}
 		p.next, p.raw = p.next+int32(p.n), nil
 	}
 	leader.r.Append(context.Background(), req)
 }
-
-func value(id int, sequence int32) []byte { return fmt.Appendf(nil, "%d/%d", id, sequence) }
 
 // trioDeletion is one that is not answered yet.
 type trioDeletion struct {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -260,18 +259,9 @@ func (c *trio) produce() {
 	if leader == nil {
 		return
 	}
-	b := batch.NewBuilder(batch.NewOptions())
-	n := 1 + c.rng.IntN(5)
-	for range n {
-		b.Append(1_700_000_000_000, nil, fmt.Appendf(nil, "1/%d", c.next))
-		c.next++
-	}
-	raw, err := b.Build(nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	s := &sent{pid: 1, seq: c.next - int32(n), n: n}
-	s.AppendRequest = AppendRequest{Batch: raw, Acks: -1, ExpectedEpoch: Any, Timeout: time.Second, Done: func(*AppendRequest) { s.answered++ }}
+	s := &sent{pid: -1, seq: c.next, n: 1 + c.rng.IntN(5)}
+	c.next += int32(s.n)
+	s.AppendRequest = AppendRequest{Batch: records(c.t, s.pid, s.seq, s.n), Acks: -1, ExpectedEpoch: Any, Timeout: time.Second, Done: func(*AppendRequest) { s.answered++ }}
 	leader.r.Append(context.Background(), &s.AppendRequest)
 	c.sent = append(c.sent, s)
 }
@@ -429,7 +419,7 @@ func TestReplicasAgree(t *testing.T) {
 				continue
 			}
 			for i := range s.n {
-				where, ok := at[fmt.Sprintf("1/%d", int(s.seq)+i)]
+				where, ok := at[string(value(s.pid, s.seq+int32(i)))]
 				if !ok || where <= last {
 					t.Fatalf("seed %d: acknowledged record %d: there %v, at %d behind %d", seed, int(s.seq)+i, ok, where, last)
 				}

@@ -80,6 +80,22 @@ func TestEpochsOfALogBegunAnewStayAway(t *testing.T) {
 	}
 }
 
+// everyCut has the power go at every sync that run makes after the ones that it returns the number of, and opens what is left of its log.
+func everyCut(t *testing.T, run func(*vfs.Mem) (before int), seeds uint64, look func(l *Log, cut string)) {
+	t.Helper()
+	mem := vfs.NewMem()
+	from := run(mem)
+	for n := from + 1; n <= mem.Syncs()+1; n++ {
+		for seed := range seeds {
+			cut := vfs.NewMem()
+			cut.CrashAtSync(n)
+			run(cut)
+			l := restartOn(t, cut.Crash(rand.New(rand.NewPCG(seed, 1))), 2).open()
+			look(l, fmt.Sprintf("power cut at sync %d of %d..%d, seed %d", n, from+1, mem.Syncs(), seed))
+		}
+	}
+}
+
 // Nor has it a snapshot of the producers that it had, wherever the power goes while it is begun.
 func TestSnapshotsOfALogBegunAnewStayAway(t *testing.T) {
 	run := func(mem *vfs.Mem) int {
@@ -102,27 +118,11 @@ func TestSnapshotsOfALogBegunAnewStayAway(t *testing.T) {
 		_ = p.startAnew(10)
 		return n
 	}
-	mem := vfs.NewMem()
-	from := run(mem)
-	bad := 0
-	for n := from + 1; n <= mem.Syncs()+1; n++ {
-		for seed := range uint64(20) {
-			cut := vfs.NewMem()
-			cut.CrashAtSync(n)
-			run(cut)
-			l := restartOn(t, cut.Crash(rand.New(rand.NewPCG(seed, 1))), 2).open()
-			if l.View().StartOffset() != 10 {
-				continue
-			}
-			if offset, blob, ok, _ := l.ProducerState(10); ok {
-				bad++
-				t.Logf("power cut at sync %d (of %d..%d), seed %d: the log begins at %d, state at %d: %q", n, from+1, mem.Syncs(), seed, l.View().StartOffset(), offset, blob)
-			}
+	everyCut(t, run, 20, func(l *Log, cut string) {
+		if offset, blob, ok, _ := l.ProducerState(10); ok && l.View().StartOffset() == 10 {
+			t.Errorf("%s: the log begins at 10, state at %d: %q", cut, offset, blob)
 		}
-	}
-	if bad > 0 {
-		t.Errorf("%d times", bad)
-	}
+	})
 }
 
 // Wherever the power goes while the start is raised, or a box is killed, a log knows the leader epochs of all that it has.
@@ -143,26 +143,18 @@ func TestEpochsReachDownToTheStart(t *testing.T) {
 		_ = p.advance(13)
 		return n
 	}
-	mem := vfs.NewMem()
-	from := run(mem)
 	back := 0
-	for n := from + 1; n <= mem.Syncs()+1; n++ {
-		cut := vfs.NewMem()
-		cut.CrashAtSync(n)
-		run(cut)
-		for seed := range uint64(10) {
-			v := restartOn(t, cut.Crash(rand.New(rand.NewPCG(seed, 1))), 2).open().View()
-			want := "[{1 0} {3 5} {5 10} {7 15}]"
-			if v.StartOffset() == 13 {
-				want = "[{5 13} {7 15}]"
-			} else {
-				back++
-			}
-			if got := fmt.Sprint(v.Epochs()); got != want {
-				t.Errorf("power cut at sync %d of %d..%d, seed %d: the log has %d..%d and the epochs %s", n, from+1, mem.Syncs(), seed, v.StartOffset(), v.EndOffset(), got)
-			}
+	everyCut(t, run, 10, func(l *Log, cut string) {
+		v, want := l.View(), "[{1 0} {3 5} {5 10} {7 15}]"
+		if v.StartOffset() == 13 {
+			want = "[{5 13} {7 15}]"
+		} else {
+			back++
 		}
-	}
+		if got := fmt.Sprint(v.Epochs()); got != want {
+			t.Errorf("%s: the log has %d..%d and the epochs %s", cut, v.StartOffset(), v.EndOffset(), got)
+		}
+	})
 	if back == 0 {
 		t.Error("the start was always durable: the test shows nothing")
 	}

@@ -1,6 +1,7 @@
 package seglog
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -45,6 +46,11 @@ type TopicPartition struct {
 
 // String is the name of the partition's directory.
 func (tp TopicPartition) String() string { return tp.Topic + "-" + strconv.Itoa(int(tp.Partition)) }
+
+// Compare orders by topic, then by partition.
+func (tp TopicPartition) Compare(o TopicPartition) int {
+	return cmp.Or(strings.Compare(tp.Topic, o.Topic), cmp.Compare(tp.Partition, o.Partition))
+}
 
 func (tp TopicPartition) check() error {
 	if tp.Topic == "" || len(tp.Topic) > topicNameMax || tp.Topic == "." || tp.Topic == ".." ||

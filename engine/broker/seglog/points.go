@@ -1,11 +1,9 @@
 package seglog
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"cairn/platform/syncer"
 	"cairn/platform/vfs"
@@ -80,9 +78,7 @@ func (d *Dir) checkpoint() error {
 	}
 	d.mu.Unlock()
 	d.dirtyBytes.Store(0)
-	slices.SortFunc(logs, func(a, b *Log) int { // one seed of the simulation is one trace
-		return cmp.Or(strings.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
-	})
+	slices.SortFunc(logs, func(a, b *Log) int { return a.tp.Compare(b.tp) }) // one seed of the simulation is one trace
 
 	for _, l := range logs {
 		if err := l.vouch(now); err != nil {

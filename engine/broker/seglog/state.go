@@ -46,8 +46,8 @@ func (l *Log) SaveProducerState(offset int64, blob []byte) error {
 // before segments go without which no snapshot would be of use: one from before the log's first segment does not tell what was between.
 func (l *Log) KeepState(state func() []byte) { l.state = state }
 
-// saveStateBefore saves the producers' state when what is before base is about to go and no snapshot stands there or behind. The newest is durable before
-// a checkpoint holds the new start. Where there is no room for it, the segments that go make some.
+// saveStateBefore saves the producers' state when what is before base is about to go and no snapshot stands there or behind. The newest is
+// durable before a checkpoint holds the new start. Where there is no room for it, the segments that go make some.
 func (l *Log) saveStateBefore(base int64) error {
 	if l.state == nil {
 		return nil

@@ -2,7 +2,6 @@ package topics
 
 import (
 	"errors"
-	"slices"
 
 	"cairn/engine/broker/catalog"
 	"cairn/engine/broker/replica"
@@ -50,11 +49,6 @@ func (o *owner) sayOffline() {
 // errLost says that a replica's log is not where it should be.
 var errLost = errors.New("the log is lost")
 
-// counted reports whether the catalog counts on what this box has of a partition: it is in sync, or eligible.
-func (o *owner) counted(p *catalog.Partition) bool {
-	return p != nil && (slices.Contains(p.ISR, o.cfg.BrokerID) || slices.Contains(p.ELR, o.cfg.BrokerID))
-}
-
 // renew has a replica that is damaged or lost begin anew, once the catalog says that nobody counts on it: another leads, and it is
 // neither in sync nor eligible. It was told offline then, and comes back into the ISR by what it copies alone.
 func (o *owner) renew(p *part) {
@@ -62,7 +56,7 @@ func (o *owner) renew(p *part) {
 		return
 	}
 	cp := p.topic.Partition(p.tp.Partition)
-	if leader := o.applied.LeaderOf(cp); leader == catalog.NoLeader || leader == o.cfg.BrokerID || o.applied.ReplicaOnline(cp, o.cfg.BrokerID) || o.counted(cp) {
+	if leader := o.applied.LeaderOf(cp); leader == catalog.NoLeader || leader == o.cfg.BrokerID || o.applied.ReplicaOnline(cp, o.cfg.BrokerID) || cp.CountsOn(o.cfg.BrokerID) {
 		return
 	}
 	o.deps.Observer.Log.Warn("a replica that is damaged or lost begins anew from its leader", "topic", p.tp.Topic, "partition", p.tp.Partition, "error", p.err)

@@ -35,7 +35,7 @@ func (o *owner) openNext() {
 		o.opening++
 		o.held++
 		work := opening{dir: dir, shards: o.deps.Shards, tp: p.tp, topicID: seglog.ID(p.topicID), config: p.config, remove: p.remove, anew: p.anew}
-		if o.counted(p.topic.Partition(p.tp.Partition)) {
+		if p.topic.Partition(p.tp.Partition).CountsOn(o.cfg.BrokerID) {
 			work.others = slices.DeleteFunc(slices.Clone(o.deps.Dirs), func(d *seglog.Dir) bool { return d == dir })
 		}
 		var opened *replica.Replica
@@ -283,7 +283,7 @@ func (o *owner) forget(p *part) {
 		return
 	}
 	if t := o.applied.Topic(p.tp.Topic); t != nil && !t.Deleting {
-		if cp := t.Partition(p.tp.Partition); cp != nil && o.holds(cp) && cp.HasState {
+		if cp := t.Partition(p.tp.Partition); cp.Holds(o.cfg.BrokerID) && cp.HasState {
 			o.add(p.tp, t, o.configOf(t))
 		}
 	}

@@ -1,12 +1,10 @@
 package topics
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"cairn/engine/broker/catalog"
@@ -264,16 +262,7 @@ func (o *owner) belongs(s *catalog.Snapshot, f seglog.Found, dir *seglog.Dir) bo
 		return false
 	}
 	p := t.Partition(f.Partition)
-	return p != nil && o.holds(p) && !o.leftBehind(p, dir) && (f.TopicID.IsZero() || seglog.ID(t.ID) == f.TopicID)
-}
-
-func (o *owner) holds(p *catalog.Partition) bool {
-	for _, r := range p.Replicas {
-		if r == o.cfg.BrokerID {
-			return true
-		}
-	}
-	return false
+	return p.Holds(o.cfg.BrokerID) && !o.leftBehind(p, dir) && (f.TopicID.IsZero() || seglog.ID(t.ID) == f.TopicID)
 }
 
 // follow acts on what changed in the catalog since the last time.
@@ -300,7 +289,7 @@ func (o *owner) follow() {
 // sorted are the partitions by name, so that one seed gives one order.
 func (o *owner) sorted() []*part {
 	return slices.SortedFunc(maps.Values(o.parts), func(a, b *part) int {
-		return cmp.Or(strings.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
+		return a.tp.Compare(b.tp)
 	})
 }
 
@@ -330,8 +319,8 @@ func (o *owner) applyTopic(t *catalog.Topic) {
 	for i, cp := range t.Partitions {
 		tp := seglog.TopicPartition{Topic: t.Name, Partition: int32(i)}
 		p := o.parts[tp]
-		if !o.holds(cp) || !cp.HasState {
-			if p != nil && !o.holds(cp) {
+		if !cp.Holds(o.cfg.BrokerID) || !cp.HasState {
+			if p != nil && !cp.Holds(o.cfg.BrokerID) {
 				o.letGo(p)
 			}
 			continue

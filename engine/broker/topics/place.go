@@ -72,7 +72,7 @@ func (o *owner) works(id catalog.UUID) bool {
 // leftBehind reports whether a replica that was found in a log directory has moved to another one that works, and nobody counts on it.
 func (o *owner) leftBehind(p *catalog.Partition, dir *seglog.Dir) bool {
 	id := p.Directory(o.cfg.BrokerID)
-	return !id.Reserved() && catalog.UUID(dir.ID()) != id && !o.counted(p) && o.works(id)
+	return !id.Reserved() && catalog.UUID(dir.ID()) != id && !p.CountsOn(o.cfg.BrokerID) && o.works(id)
 }
 
 // misplaced reports whether the catalog names another log directory for a partition than the one that it is in, or was to be in.
@@ -97,7 +97,7 @@ func (o *owner) moveTo(p *part) {
 	case phaseOpen:
 		was, cp := p.replica.View().Log.Dir(), p.topic.Partition(p.tp.Partition)
 		id := cp.Directory(o.cfg.BrokerID)
-		p.remove = was.Failed() == nil && !o.counted(cp) && o.works(id)
+		p.remove = was.Failed() == nil && !cp.CountsOn(o.cfg.BrokerID) && o.works(id)
 		o.deps.Observer.Log.Warn("partition begins anew in another log directory, which the catalog names",
 			"topic", p.tp.Topic, "partition", p.tp.Partition, "directory", was.Path(), "named", id.String())
 		o.closePart(p)
