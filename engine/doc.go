@@ -40,7 +40,7 @@
 //	broker/coordinator      owner of the groups, on __consumer_offsets
 //	broker/kafkaserver      sockets on :9092, one file per API
 //
-//	platform/vfs sockio clock mailbox syncer observe heap host service     leaves that know nothing of the engine
+//	platform/vfs sockio clock mailbox syncer observe heap host service loopback     leaves that know nothing of the engine
 //
 // Arrows run down only: cmd → node → servers → owners → rules → durable → vocabulary → platform. architecture_test.go
 // asserts it, each ban with its reason. semantics_test.go lists the rules of ZooKeeper by number, and that tests name them.
@@ -88,9 +88,10 @@
 // are copied as above, within the throttles; (3) the leader lets them into the ISR; (4) reconcile (controller/election.go) sees that all
 // that are to stay are in it, takes the others away and elects where the leader goes; (5) topics deletes what its box holds no more.
 //
-// Records are deleted. (1) The leader's shard raises the log's start, durably (replica/starts.go); (2) followers are told at once with
-// the next answer, and let go as far as it is acknowledged at them; (3) the box that was asked asks theirs whether they have, durably
-// (node/starts.go), and answers the client then.
+// Records are deleted. (1) The leader's shard raises the log's start, for everybody who asks, and has a checkpoint made of it
+// (replica/starts.go); (2) followers are told at once with the next answer, and let go as far as it is acknowledged at them; one that is
+// not in sync vouches for nothing before it has that on its disk; (3) the box that was asked asks those whether they have, durably, that
+// are there or may lead when they are back, as a catalog says that is not older than the deletion (node/starts.go); then it answers.
 //
 // A box stops (node/leave.go). (1) The controller elects others where it leads, and takes it out of the in-sync replicas; (2) its
 // doors close once what is in hand is answered; (3) it hands on the leadership of the ensemble; (4) the end of its link ends its
