@@ -339,6 +339,10 @@ func TestAFailedFlushIsTheEnd(t *testing.T) {
 	if !errors.Is(err, ErrUncertain) || !errors.Is(err, errBroken) {
 		t.Fatalf("the write under way: %v", err)
 	}
+	deadline := time.Now().Add(10 * time.Second)
+	for b.Status().Failed == nil && time.Now().Before(deadline) { // the status is that of the last whole step, in which the write was answered
+		time.Sleep(time.Millisecond)
+	}
 	for what, err := range map[string]error{
 		"Failed": b.Failed(), "View": b.View(func(*znode.Tree, *Watches) {}), "a connection": o.death(), "status": b.Status().Failed,
 	} {
