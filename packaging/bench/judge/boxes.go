@@ -185,6 +185,7 @@ func (s boxes) leaders(ctx context.Context, topic string) ([]string, error) {
 type costs struct {
 	cpu      time.Duration
 	switches uint64 // of context
+	calls    uint64 // to read and to write
 	memory   measure.Memory
 	open     int // files of logs: descriptors and mappings
 }
@@ -200,6 +201,10 @@ func (s boxes) costs() (sum costs, err error) {
 		if err != nil {
 			return sum, err
 		}
+		calls, err := measure.Calls(pid)
+		if err != nil {
+			return sum, err
+		}
 		memory, err := measure.ResidentMemory(pid)
 		if err != nil {
 			return sum, err
@@ -210,6 +215,7 @@ func (s boxes) costs() (sum costs, err error) {
 		}
 		sum.cpu += cpu
 		sum.switches += switches
+		sum.calls += calls
 		sum.open += open
 		sum.memory.RSS += memory.RSS
 		sum.memory.Anon += memory.Anon

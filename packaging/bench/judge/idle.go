@@ -10,14 +10,17 @@ import (
 const (
 	idleTopic             = "idle-" // and a number
 	idlePartitionTargetKB = 20
-	// idleSwitchesTarget is how many times the context switches of boxes with one partition those with many may have.
-	// What they are with one moves by about that from one look to the next.
-	idleSwitchesTarget = 1.15
+	// idleWakesTarget is how many times the calls to read and to write, and on one box the context switches, of boxes with one
+	// partition those with many may have. Boxes of a cluster beat and answer all the time, and how often Go's threads take turns
+	// at that moves by half with the threads that a process has ever needed: what they do is told from the calls there.
+	idleWakesTarget = 1.15
 	// idleRest is how long partitions are left before they are looked at: half a minute after something happened at them, and up to
 	// five seconds, they let go of what they hold, and with thousands that takes a while.
 	idleRest = 45 * time.Second
-	// idleWatched is how long they are looked at, and idleWatchedShort in the short form.
+	// idleWatched is how long they are looked at, and idleWatchedShort in the short form, in so many idleWindows. What counts is the
+	// middle one: Go collects garbage every two minutes, in one of them at most.
 	idleWatched, idleWatchedShort = 20 * time.Second, 5 * time.Second
+	idleWindows                   = 5
 )
 
 // idleSteps are how many partitions there are, on one box and on three with a replica on each. What more of them cost is told from
@@ -27,10 +30,11 @@ var idleSteps = []int{1, 1000, 10000}
 
 // idled is what boxes cost at one of the steps.
 type idled struct {
-	anon          float64       // bytes of a box
-	switches, cpu float64       // of a box: a second; milliseconds a second
-	open          int           // files of logs, of all boxes
-	created       time.Duration // until the partitions of this step were led
+	anon            float64       // bytes of a box
+	switches, calls float64       // of a box, a second
+	cpu             float64       // of a box, milliseconds a second
+	open            int           // files of logs, of all boxes
+	created         time.Duration // until the partitions of this step were led
 }
 
 // idleFigures are those of all rounds, for one box or three, by the step.
@@ -129,31 +133,41 @@ func (b *bench) idleLook(all []boxes) ([]idled, error) {
 		}
 		return found, nil
 	}
-	from, err := look()
-	if err != nil {
-		return nil, err
-	}
-	begin := time.Now()
 	watched := idleWatched
 	if b.short {
 		watched = idleWatchedShort
 	}
-	if err := rest(watched); err != nil {
-		return nil, err
+	var at []time.Time
+	var looks [][]costs
+	for window := 0; ; window++ {
+		found, err := look()
+		if err != nil {
+			return nil, err
+		}
+		at, looks = append(at, time.Now()), append(looks, found)
+		if window == idleWindows {
+			break
+		}
+		if err := rest(watched / idleWindows); err != nil {
+			return nil, err
+		}
 	}
-	seconds := time.Since(begin).Seconds()
-	after, err := look()
-	if err != nil {
-		return nil, err
-	}
+	first, last := looks[0], looks[idleWindows]
 	var got []idled
 	for i, s := range all {
 		n := float64(len(s))
+		var switches, calls measure.Figures
+		for w := range idleWindows {
+			seconds := at[w+1].Sub(at[w]).Seconds()
+			switches = append(switches, float64(looks[w+1][i].switches-looks[w][i].switches)/seconds/n)
+			calls = append(calls, float64(looks[w+1][i].calls-looks[w][i].calls)/seconds/n)
+		}
 		got = append(got, idled{
-			anon:     float64(after[i].memory.Anon) / n,
-			switches: float64(after[i].switches-from[i].switches) / seconds / n,
-			cpu:      milliseconds(after[i].cpu-from[i].cpu) / seconds / n,
-			open:     after[i].open,
+			anon:     float64(last[i].memory.Anon) / n,
+			switches: switches.Median(),
+			calls:    calls.Median(),
+			cpu:      milliseconds(last[i].cpu-first[i].cpu) / at[idleWindows].Sub(at[0]).Seconds() / n,
+			open:     last[i].open,
 		})
 	}
 	return got, nil
@@ -175,16 +189,23 @@ func (f *idleFigures) rows() []row {
 		memory := row{name: name + "memory each", unit: "KB", durable: "-",
 			cairn: each(step, func(first, now idled) float64 { return (now.anon - first.anon) / more / 1000 }),
 			note:  "RssAnon more than with one partition, of a box by its replicas"}
-		switches := row{name: name + "context switches of a box", unit: "1/s", durable: "-",
-			cairn: each(step, func(_, now idled) float64 { return now.switches }),
-			floor: each(step, func(first, _ idled) float64 { return first.switches }), note: "floor: the same boxes with one partition"}
+		beside := func(what string, value func(idled) float64) row {
+			return row{name: name + what, unit: "1/s", durable: "-",
+				cairn: each(step, func(_, now idled) float64 { return value(now) }),
+				floor: each(step, func(first, _ idled) float64 { return value(first) }), note: "floor: the same boxes with one partition"}
+		}
+		calls := beside("calls to read and to write", func(i idled) float64 { return i.calls }).ratio(idleWakesTarget, false)
+		switches := beside("context switches of a box", func(i idled) float64 { return i.switches })
+		if f.boxes == 1 {
+			switches = switches.ratio(idleWakesTarget, false)
+		}
 		cpu := row{name: name + "processor time of a box, more than with one", unit: "ms/s", durable: "-",
 			cairn: each(step, func(first, now idled) float64 { return now.cpu - first.cpu })}
 		open := row{name: name + "open files and mappings of logs", unit: "files", durable: "-",
 			cairn: each(step, func(_, now idled) float64 { return float64(now.open) })}
 		created := row{name: fmt.Sprintf("%d partitions more, %s: until all are led", idleSteps[step]-idleSteps[step-1], f.name), unit: "s", durable: "-",
 			cairn: each(step, func(_, now idled) float64 { return now.created.Seconds() })}
-		rows = append(rows, memory.absolute(idlePartitionTargetKB), switches.ratio(idleSwitchesTarget, false), cpu, open.absolute(0), created)
+		rows = append(rows, memory.absolute(idlePartitionTargetKB), calls, switches, cpu, open.absolute(0), created)
 	}
 	return rows
 }

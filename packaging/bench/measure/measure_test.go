@@ -61,3 +61,33 @@ func TestOwnWakeUpsAndOpenFiles(t *testing.T) {
 		t.Fatal("a process that is not there passed")
 	}
 }
+
+func TestCallsAreCountedOneByOne(t *testing.T) {
+	if _, err := os.Stat("/proc/self/io"); err != nil {
+		t.Skip("this kernel keeps no account of calls")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	before, err := Calls(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := w.Write([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after, err := Calls(os.Getpid()); err != nil || after < before+200 || after > before+300 {
+		t.Fatalf("%d calls after %d for 200, error %v", after, before, err)
+	}
+	if _, err := Calls(1 << 30); err == nil {
+		t.Fatal("a process that is not there passed")
+	}
+}
