@@ -10,9 +10,9 @@ import (
 const (
 	idleTopic             = "idle-" // and a number
 	idlePartitionTargetKB = 20
-	// idleWakesTarget is how many times the calls to read and to write, and on one box the context switches, of boxes with one
-	// partition those with many may have. Boxes of a cluster beat and answer all the time, and how often Go's threads take turns
-	// at that moves by half with the threads that a process has ever needed: what they do is told from the calls there.
+	// idleWakesTarget is how many times the context switches of a box with one partition one with many may have, and of boxes of a
+	// cluster the calls to read and to write: these beat and answer all the time, and how often Go's threads take turns at that
+	// moves by half with the threads that a process has ever needed. One box does next to nothing, so that a call more is a quarter.
 	idleWakesTarget = 1.15
 	// idleRest is how long partitions are left before they are looked at: half a minute after something happened at them, and up to
 	// five seconds, they let go of what they hold, and with thousands that takes a while.
@@ -194,10 +194,12 @@ func (f *idleFigures) rows() []row {
 				cairn: each(step, func(_, now idled) float64 { return value(now) }),
 				floor: each(step, func(first, _ idled) float64 { return value(first) }), note: "floor: the same boxes with one partition"}
 		}
-		calls := beside("calls to read and to write", func(i idled) float64 { return i.calls }).ratio(idleWakesTarget, false)
+		calls := beside("calls to read and to write", func(i idled) float64 { return i.calls })
 		switches := beside("context switches of a box", func(i idled) float64 { return i.switches })
 		if f.boxes == 1 {
 			switches = switches.ratio(idleWakesTarget, false)
+		} else {
+			calls = calls.ratio(idleWakesTarget, false)
 		}
 		cpu := row{name: name + "processor time of a box, more than with one", unit: "ms/s", durable: "-",
 			cairn: each(step, func(first, now idled) float64 { return now.cpu - first.cpu })}
