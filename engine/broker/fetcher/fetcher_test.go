@@ -50,6 +50,7 @@ type box struct {
 
 type question struct {
 	q     Question
+	anew  bool // it names what it did not name before: the answer does not wait
 	done  func([]Answer, error)
 	until time.Duration
 	over  bool
@@ -184,17 +185,20 @@ func (b *box) Fetch(broker int32, q Question, done func([]Answer, error)) {
 		}
 		delete(known, k)
 	}
+	anew := false
 	for _, p := range q.Parts {
-		if known[Key{p.Topic, p.Partition}] == p {
+		before, there := known[Key{p.Topic, p.Partition}]
+		if there && before == p {
 			c.t.Errorf("box %d: %v is known to %d", b.id, p, broker)
 		}
+		anew = anew || !there
 		known[Key{p.Topic, p.Partition}] = p
 	}
 	c.named += len(q.Parts)
 	q.Parts = slices.SortedFunc(maps.Values(known), func(a, b Part) int {
 		return Key{a.Topic, a.Partition}.Compare(Key{b.Topic, b.Partition})
 	})
-	mine := &question{q: q, done: done, until: c.sched.Clock().Now().Mono + q.Wait}
+	mine := &question{q: q, anew: anew, done: done, until: c.sched.Clock().Now().Mono + q.Wait}
 	b.asked[from] = append(list, mine)
 	c.sched.After(0, "question", func() { b.look(broker, mine) })
 }
@@ -207,7 +211,7 @@ func (b *box) look(broker int32, mine *question) {
 		return
 	}
 	var answers []Answer
-	some := false
+	some := mine.anew
 	for _, p := range mine.q.Parts {
 		a := Answer{Part: p}
 		a.Answer, a.Err = c.boxes[broker].replicas[Key{p.Topic, p.Partition}].View().Answer(p.Position, mine.q.BytesMax, true)
@@ -505,13 +509,79 @@ func TestErrorsArePausedAfter(t *testing.T) {
 type silentLeaders struct {
 	questions []Question
 	done      []func([]Answer, error)
+	vouchers  []Voucher
 }
 
 func (f *silentLeaders) Fetch(_ int32, q Question, done func([]Answer, error)) {
 	f.questions, f.done = append(f.questions, q), append(f.done, done)
 }
 
-func (f *silentLeaders) Vouch(int32, []Voucher) {}
+func (f *silentLeaders) Vouch(_ int32, list []Voucher) { f.vouchers = append(f.vouchers, list...) }
+
+// A box whose registration ended though it lived was not waited for meanwhile. Under the next one it vouches for what an answer to a question
+// from then told it, and for nothing that it knew before: its leader may have deleted records.
+func TestANewRegistrationVouchesForWhatItHears(t *testing.T) {
+	for _, inSync := range []bool{false, true} {
+		c := newCluster(t, 1, 2)
+		c.open(0, 1)
+		for range 5 {
+			c.produce(0, 1)
+		}
+		c.sched.RunFor(time.Second)
+		b := c.boxes[2]
+		b.fetcher.Close()
+		l := &silentLeaders{}
+		b.fetcher = New(Config{BrokerID: 2, TellInterval: 10 * time.Millisecond}, Deps{Runtime: c.sched, Leaders: l})
+		r := b.replicas[Key{seglog.ID{7}, 0}]
+		b.fetcher.Follow(r, 1, inSync)
+		b.fetcher.Registered(b.epoch)
+		asked := func(after int) (question int, part Part) {
+			t.Helper()
+			for i, q := range l.questions[after:] {
+				if len(q.Parts) == 1 {
+					return after + i, q.Parts[0]
+				}
+			}
+			t.Fatalf("the partition is not asked about in %+v", l.questions[after:])
+			return 0, Part{}
+		}
+		c.sched.RunFor(100 * time.Millisecond)
+		if len(l.vouchers) != 0 {
+			t.Fatalf("nothing was heard of the leader, and it vouches: %+v", l.vouchers)
+		}
+		last := len(l.questions) - 1
+		_, part := asked(last)
+		for i := range l.done {
+			l.done[i]([]Answer{{Part: part, Answer: replica.Answer{HighWatermark: 5}}}, nil)
+		}
+		c.sched.RunFor(100 * time.Millisecond)
+		if n := len(l.vouchers); n == 0 || l.vouchers[n-1].Member.Epoch != b.epoch || l.vouchers[n-1].Offset != 5 {
+			t.Fatalf("vouchers %+v", l.vouchers)
+		}
+
+		old := len(l.questions) - 1 // on its way, from before
+		b.fetcher.Registered(0)
+		c.sched.RunFor(100 * time.Millisecond)
+		l.vouchers = nil
+		b.fetcher.Registered(999)
+		c.sched.RunFor(100 * time.Millisecond)
+		now, part := asked(old + 1)
+		l.done[old]([]Answer{{Part: part, Answer: replica.Answer{HighWatermark: 5}}}, nil)
+		c.sched.RunFor(100 * time.Millisecond)
+		if len(l.vouchers) != 0 {
+			t.Fatalf("it vouches by an answer from before: %+v", l.vouchers)
+		}
+		l.done[now]([]Answer{{Part: part, Answer: replica.Answer{HighWatermark: 5, LogStart: 3}}}, nil)
+		c.sched.RunFor(100 * time.Millisecond)
+		if n := len(l.vouchers); n == 0 || l.vouchers[n-1].Member.Epoch != 999 {
+			t.Fatalf("vouchers %+v", l.vouchers)
+		}
+		if start := r.View().Start; start != 3 {
+			t.Fatalf("the log begins at %d", start)
+		}
+		b.fetcher.Close()
+	}
+}
 
 // An answer that comes while another is being taken is not taken; what it told is asked for again, or nobody would tell it any more.
 func TestWhatIsNotTakenIsAskedForAgain(t *testing.T) {

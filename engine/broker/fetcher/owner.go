@@ -103,7 +103,7 @@ func (o *owner) follow(r *replica.Replica, leader int32, inSync bool) {
 			s = &source{lane: from, whole: true}
 			o.sources[from] = s
 		}
-		p = &part{key: keyOf(r), replica: r, source: s}
+		p = &part{key: keyOf(r), replica: r, source: s, since: s.asked + 1}
 		i, there := s.find(p.key)
 		if there { // a topic's old incarnation, of the same id: it is closed, or about to be
 			delete(o.parts, s.order[i].replica)
@@ -144,13 +144,24 @@ func (o *owner) drop(s *source) {
 	}
 }
 
+// registered notes the epoch that vouchers go out under. While this box was not registered nobody waited for it, and what its leaders
+// let go of then it has not followed: it vouches again for what it has asked about since. Another registration may be all that it hears
+// of that, and the replicas stay in their leader epochs.
 func (o *owner) registered(epoch int64) {
 	if epoch == o.brokerEpoch {
 		return
 	}
 	o.brokerEpoch = epoch
-	for _, p := range o.parts {
-		o.toTell(p)
+	if epoch == 0 {
+		return // nothing is said now
+	}
+	for _, l := range slices.SortedFunc(maps.Keys(o.sources), compareLanes) {
+		s := o.sources[l]
+		for _, p := range s.order {
+			p.heard, p.since = false, s.asked+1
+			s.unname(p)
+			s.change(p)
+		}
 	}
 }
 
@@ -269,6 +280,7 @@ func (o *owner) answered(from lane, round int, answers []Answer, err error) {
 			continue
 		}
 		if a.Err == nil {
+			p.round = round
 			o.copy(p, a)
 			continue
 		}
@@ -313,6 +325,9 @@ func (o *owner) copied(p *part, c *replica.CopyRequest) {
 	p.source.change(p)
 	tp := p.replica.TopicPartition()
 	switch {
+	case c.Err == nil && !c.Stale && !p.heard && p.round >= p.since:
+		p.heard = true
+		o.toTell(p)
 	case c.Err == nil:
 	case errors.Is(c.Err, partition.ErrFenced), errors.Is(c.Err, replica.ErrClosed): // the topics room says what follows
 		p.retryAt = o.now + o.cfg.Backoff
@@ -347,7 +362,7 @@ func (o *owner) tell() time.Duration {
 			continue
 		}
 		v := p.replica.View()
-		if v.Vouches < 0 || v.Err != nil || o.brokerEpoch == 0 {
+		if v.Vouches < 0 || v.Err != nil || o.brokerEpoch == 0 || !p.heard {
 			continue
 		}
 		voucher := Voucher{p.key.Topic, p.key.Partition, partition.Member{Broker: o.cfg.BrokerID, Epoch: o.brokerEpoch}, v.LeaderEpoch, v.Vouches}

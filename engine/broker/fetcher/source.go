@@ -28,6 +28,9 @@ type part struct {
 	retryAt time.Duration    // it is asked about no sooner
 	changed bool             // in source.changed
 	retries bool             // in source.retrying
+	round   int              // of the question whose answer is copied
+	since   int              // the first question that is put since it follows here under this registration
+	heard   bool             // and one of those was answered, and taken: it knows where its leader's log begins
 	asked   replica.Position // where it is asked about from
 	named   bool             // it is asked about
 	pending bool             // and is not known to be acknowledged to its end

@@ -496,6 +496,74 @@ func TestWhoIsNotInSyncHasTheStartBeforeItVouches(t *testing.T) {
 	}
 }
 
+// Nor does it where it let go by itself of what the leader lets go of, when it led, or by retention.
+func TestWhoLetGoByItselfHasThatStartOnItsDisk(t *testing.T) {
+	for _, by := range []string{"deletion", "retention"} {
+		fs := vfs.NewMem()
+		cfg := testConfig()
+		cfg.Log.RetentionBytes = 4096
+		g := start(t, fs, 7, cfg)
+		for i := range int32(50) {
+			g.wait(g.send(1, i*10, 10, -1))
+		}
+		fs.SetCapacity(1, 1)
+		done := false
+		if by == "deletion" {
+			g.r.DeleteRecords(context.Background(), 15, func(int64, error) { done = true })
+			g.sched.RunUntil(time.Minute, func() bool { return done })
+			g.r.Resign(g.epoch + 1)
+		} else {
+			g.r.Resign(g.epoch + 1)
+			g.r.Retain(true, func(seglog.Removed, error) { done = true })
+		}
+		g.sched.RunUntil(time.Minute, func() bool { return done })
+		g.sched.RunUntil(time.Second, func() bool { return !g.r.View().Leader })
+		v := g.r.View()
+		if v.Start == 0 || !done {
+			t.Fatalf("%s: the log begins at %d", by, v.Start)
+		}
+		c := copied(t, v.Position(), 1)
+		c.LogStart, c.HighWatermark, c.Behind = v.Start, v.End, true
+		if err := g.take(c); err != nil {
+			t.Fatal(err)
+		}
+		g.sched.RunFor(3 * tickInterval)
+		if n := g.r.View().Vouches; n != -1 {
+			t.Errorf("%s: vouches for %d without room for the start", by, n)
+		}
+		fs.SetCapacity(1, 1<<40)
+		g.sched.RunFor(2 * tickInterval)
+		if n := g.r.View().Vouches; n != v.End {
+			t.Errorf("%s: vouches for %d of %d when there is room", by, n, v.End)
+		}
+		g.close()
+	}
+}
+
+// A follower whose high watermark moves because less is asked of what is acknowledged follows the leader's start as far, and vouches: nothing
+// else may ever come.
+func TestOtherDurabilityLetsAStartBeFollowed(t *testing.T) {
+	fs := vfs.NewMem()
+	g := start(t, fs, 1, testConfig())
+	g.r.Resign(5)
+	g.sched.RunFor(time.Second)
+	c := copied(t, g.r.View().Position(), 4, 1, 1, 1, 1)
+	c.LogStart, c.Behind = 3, true
+	taken, cfg := false, *testConfig()
+	cfg.Durability = partition.Replicated
+	c.Done = func(*CopyRequest) { taken = true }
+	g.r.Copy(c)
+	if !g.sched.RunUntil(time.Second, func() bool { return taken }) || g.r.View().Start != 0 {
+		t.Fatalf("the log begins at %d before a flush: the test shows nothing", g.r.View().Start)
+	}
+	g.r.SetConfig(&cfg)
+	g.sched.RunFor(time.Second)
+	if v := g.r.View(); v.Start != 3 || v.Vouches != 4 {
+		t.Errorf("the log begins at %d, and it vouches for %d", v.Start, v.Vouches)
+	}
+	g.close()
+}
+
 func TestALeaderAnswersFollowers(t *testing.T) {
 	g := following(t)
 	g.lead(6)

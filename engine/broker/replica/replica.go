@@ -86,7 +86,7 @@ type owned struct {
 	vouchedIn int32 // noEpoch: nothing was told yet
 	leadStart int64 // where the leader's log begins, as this follower was told last in the present epoch; -1: it was not
 	following int   // checkpoints under way that a start of the leader's is to be in
-	startDue  bool  // one of them found no room
+	startDue  bool  // the start is not known to be in a checkpoint that is durable: one found no room, or the log let go by itself
 	starts    []*startWaiter
 	flushing  bool
 	behind    bool // it follows and is not in sync: nobody waits for its flushes

@@ -379,7 +379,14 @@ func (s *shard) onResign(r *Replica, epoch int32) {
 func (s *shard) onConfig(r *Replica, c *Config) {
 	o := &r.own
 	o.config, o.changed = c, true
+	before := o.state.HighWatermark()
 	o.state.SetDurability(c.Durability)
+	if o.err == nil && o.state.HighWatermark() > before { // less is asked of what is acknowledged
+		s.acknowledged(r)
+		if err := s.followStart(r); err != nil {
+			s.fail(r, err)
+		}
+	}
 	if err := o.log.SetConfig(c.Log); err != nil {
 		s.deps.Observer.Log.Error("settings refused by the log", "topic", r.tp.Topic, "partition", r.tp.Partition, "error", err)
 	}
@@ -405,7 +412,8 @@ func (s *shard) onRemove(r *Replica, m *message) {
 	}
 	if removed.Segments > 0 {
 		o.state.StartMoved(removed.StartOffset)
-		o.changed = true
+		o.changed, o.startDue = true, true
+		s.activate(r)
 	}
 	if errors.Is(err, seglog.ErrFailed) {
 		s.fail(r, err)
@@ -482,6 +490,7 @@ func (s *shard) onTick() {
 		if o.startDue && o.err == nil {
 			if err := s.followStart(r); err != nil {
 				s.fail(r, err)
+				r.publish()
 			}
 		}
 		if o.idle < idleTicks || len(o.parked)+len(o.written) > 0 || o.flushing || s.waits(r) {

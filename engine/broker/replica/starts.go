@@ -49,6 +49,8 @@ func (s *shard) onStartDurable(r *Replica, offset int64, err error, done func(in
 	}
 	switch {
 	case err != nil:
+		o.startDue = o.err == nil // the log has let go nevertheless
+		s.activate(r)
 		done(-1, err) // a device without room for the checkpoint says so, and is asked again
 	case o.state.Start() < offset: // cut meanwhile, by another leader's word
 		done(-1, partition.ErrNotLeader) // who leads now, or this box anew, has not deleted them
