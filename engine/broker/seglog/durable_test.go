@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"cairn/platform/vfs"
 )
@@ -183,6 +184,37 @@ func TestSnapshotsBelowAStartBeyondTheEnd(t *testing.T) {
 	}
 	if offset, blob, ok, _ := l.ProducerState(8); ok {
 		t.Errorf("the log is empty and begins at 8, state at %d: %q", offset, blob)
+	}
+}
+
+// A start is said to be durable when it is, also where the log is closed before the checkpoint is written, and finds no space for its indexes.
+func TestAStartOfALogThatIsClosedMeanwhile(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		mem := vfs.NewMem()
+		r := mustRig(t, mem)
+		l := r.create()
+		r.fill(l, 8, 50)
+		r.mustFlush(l)
+		r.fill(l, 8, 50)
+		if err := r.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		var told []error
+		if err := l.AdvanceStart(5, func(err error) { told = append(told, err) }); err != nil {
+			t.Fatal(err)
+		}
+		if full {
+			mem.SetCapacity(1, 1)
+		}
+		if err := l.Close(); errors.Is(err, ErrFull) != full {
+			t.Fatalf("close: %v", err)
+		}
+		mem.SetCapacity(1, 1<<40)
+		r.sched.RunUntil(time.Minute, func() bool { return len(told) > 0 })
+		start, _ := restartOn(t, mem.CrashStrict(), 2).dir.pointsOf(testTP)
+		if len(told) != 1 || (told[0] == nil) != (start == 5) || full && !errors.Is(told[0], ErrClosed) || !full && told[0] != nil {
+			t.Errorf("full %v: told %v, and the log begins at %d", full, told, start)
+		}
 	}
 }
 

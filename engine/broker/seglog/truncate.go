@@ -254,7 +254,7 @@ func (l *Log) startAnew(base, start int64) error {
 
 // AdvanceStart raises the start offset (DeleteRecords, or a leader's start on a follower). done is called once, when the checkpoint
 // that holds the new start is durable, and must only post. It returns ErrOutOfRange for an offset beyond the end; an offset at or below
-// the start waits for the checkpoint alone.
+// the start waits for the checkpoint alone. done is told ErrClosed where the log was closed meanwhile and its start is in no checkpoint.
 func (l *Log) AdvanceStart(offset int64, done func(error)) error {
 	if err := l.usable(); err != nil {
 		return err
@@ -263,8 +263,28 @@ func (l *Log) AdvanceStart(offset int64, done func(error)) error {
 		return fmt.Errorf("advance start of %v to offset %d beyond %d: %w", l.tp, offset, l.tail.next, ErrOutOfRange)
 	}
 	l.raiseStart(offset)
-	l.dir.Checkpoint(done)
+	l.dir.Checkpoint(func(err error) {
+		if err == nil && !l.startKept(offset) {
+			err = fmt.Errorf("advance start of %v to offset %d: %w", l.tp, offset, ErrClosed)
+		}
+		done(err)
+	})
 	return nil
+}
+
+// startKept reports whether a start is in the checkpoint that has just been written. A log that was closed meanwhile may have had no part
+// in it.
+func (l *Log) startKept(offset int64) bool {
+	l.mu.Lock()
+	closed := l.deleted
+	l.mu.Unlock()
+	if !closed {
+		return true
+	}
+	d := l.dir
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.says[starts][l.tp] >= offset
 }
 
 func (l *Log) raiseStart(offset int64) {
