@@ -428,8 +428,11 @@ func (w *world) end() {
 	for _, id := range w.ids {
 		if b := w.boxes[id]; b.proc != nil {
 			b.end(true).close()
+			w.sched.Pass()
+			synctest.Wait() // what it woke has its turn before anything else
 		}
 	}
+	w.sched.Pass()
 	for range endSteps {
 		if len(w.ending) == 0 {
 			return
