@@ -92,7 +92,8 @@
 // (replica/starts.go); (2) followers are told at once with the next answer, and let go as far as it is acknowledged at them; one that is
 // not in sync vouches for nothing before it has that on its disk, and a box that was away for nothing before its leader has answered it
 // under its new registration (fetcher); (3) the box that was asked asks those whether they have, durably, that are there or may lead when
-// they are back, as a catalog says that is not older than the deletion (node/starts.go); then it answers.
+// they are back (by an unclean election any may, and is not waited for), as a catalog says that is not older than the deletion
+// (node/starts.go); then it answers.
 //
 // A box stops (node/leave.go). (1) The controller elects others where it leads, and takes it out of the in-sync replicas; (2) its
 // doors close once what is in hand is answered; (3) it hands on the leadership of the ensemble; (4) the end of its link ends its

@@ -80,12 +80,17 @@ func (o *owner) Step(now clock.Now, batch []message) time.Duration {
 		}
 	}
 	wake := o.tell()
-	for _, l := range slices.SortedFunc(maps.Keys(o.sources), compareLanes) {
-		if at := o.ask(o.sources[l]); at > 0 && (wake == 0 || at < wake) {
+	for _, s := range o.inOrder() {
+		if at := o.ask(s); at > 0 && (wake == 0 || at < wake) {
 			wake = at
 		}
 	}
 	return wake
+}
+
+// inOrder are the sources by their lanes: one seed gives one trace.
+func (o *owner) inOrder() []*source {
+	return slices.SortedFunc(maps.Values(o.sources), func(a, b *source) int { return compareLanes(a.lane, b.lane) })
 }
 
 func (o *owner) follow(r *replica.Replica, leader int32, inSync bool) {
@@ -155,8 +160,7 @@ func (o *owner) registered(epoch int64) {
 	if epoch == 0 {
 		return // nothing is said now
 	}
-	for _, l := range slices.SortedFunc(maps.Keys(o.sources), compareLanes) {
-		s := o.sources[l]
+	for _, s := range o.inOrder() {
 		for _, p := range s.order {
 			p.heard, p.since = false, s.asked+1
 			s.unname(p)
